@@ -1,0 +1,228 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Keystone: our own session, the catalogue, and a caller's standing."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from typing import Final
+
+from keystoneauth1 import access
+from keystoneauth1 import adapter
+from keystoneauth1 import exceptions as ksa_exc
+from keystoneauth1 import loading
+from keystoneauth1 import session as ksa_session
+from keystoneauth1.identity import v3
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from image_replicator import conf as ir_conf
+from image_replicator import context
+from image_replicator import exception
+
+LOG = logging.getLogger(__name__)
+
+IMAGE_SERVICE: Final = "image"
+_REGION_TAG: Final = "region:"
+
+#: A token got by one of these stands for its user in one project, on purpose.
+#: Not every release of Keystone refuses to rescope it.
+_DELEGATED: Final = frozenset(
+    {"application_credential", "ec2credential", "oauth1", "oauth2_credential"}
+)
+
+
+def service_session(conf: cfg.ConfigOpts) -> ksa_session.Session:
+    """Return a session with our own credentials; it opens no connection yet.
+
+    :param conf: has ``[service_auth]``.
+    :raises ConfigurationError: if the credentials cannot be used.
+    """
+    group = ir_conf.SERVICE_AUTH
+    try:
+        auth = loading.load_auth_from_conf_options(conf, group)
+        session: ksa_session.Session = loading.load_session_from_conf_options(
+            conf, group, auth=auth
+        )
+    except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError) as error:
+        # oslo.config repeats what follows the '$': a password's second half.
+        raise exception.ConfigurationError(
+            f"[{group}]: {ir_conf.BAD_REFERENCE}"
+        ) from error
+    except (ksa_exc.ClientException, cfg.Error) as error:
+        raise exception.ConfigurationError(f"[{group}]: {error}") from error
+    if auth is None:
+        raise exception.ConfigurationError(
+            f"[{group}] auth_type: not set; the image replicator needs "
+            "credentials of its own"
+        )
+    if not getattr(auth, "auth_url", None):
+        raise exception.ConfigurationError(f"[{group}] auth_url: not set")
+    return session
+
+
+class Identity:
+    """What is asked of Keystone.
+
+    :param conf: has ``[service_auth]`` and the default destination region.
+    :raises ConfigurationError: if the credentials cannot be used.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self.session = service_session(conf)
+        self._auth: Any = self.session.auth
+        self._interfaces: list[str] = conf.service_auth.valid_interfaces
+        self._keystone = adapter.Adapter(
+            self.session,
+            service_type="identity",
+            interface=self._interfaces,
+            region_name=conf.service_auth.region_name,
+            # The catalogue may have Keystone's endpoint without a version.
+            version="3",
+            raise_exc=True,
+        )
+        self._default_region: str | None = conf.default_destination_region
+
+    def image_regions(self) -> frozenset[str]:
+        """Return the regions that offer an image service to us.
+
+        :raises ServiceUnavailable: if Keystone does not answer.
+        """
+        with _keystone_answers():
+            ours = self._auth.get_access(self.session)
+        endpoints = ours.service_catalog.get_endpoints_data(
+            service_type=IMAGE_SERVICE, interface=self._interfaces
+        )
+        return frozenset(
+            endpoint.region_name
+            for endpoint in endpoints.get(IMAGE_SERVICE, ())
+            if endpoint.region_name
+        )
+
+    def destination_region(
+        self, project_id: str, source_region: str, wanted: str | None = None
+    ) -> str:
+        """Say which region a copy to a project goes to.
+
+        In this order: the one that is asked for, the project's
+        ``region:NAME`` tag, the operator's default, the only other region
+        there is.
+
+        :param wanted: what the caller asks for, if anything.
+        :raises Conflict: if none of these says, or the region that they
+            name has no image service.
+        :raises ServiceUnavailable: if Keystone does not answer.
+        """
+        offered = self.image_regions()
+        region = (
+            wanted or self._tagged_region(project_id) or self._default_region
+        )
+        if region is None:
+            region = _only_other(offered - {source_region})
+        if region not in offered:
+            raise exception.Conflict(
+                f"The region {region} offers no image service."
+            )
+        return region
+
+    def _tagged_region(self, project_id: str) -> str | None:
+        with _keystone_answers():
+            reply = self._keystone.get(f"/projects/{project_id}/tags")
+        regions = [
+            tag.removeprefix(_REGION_TAG)
+            for tag in reply.json()["tags"]
+            if tag.startswith(_REGION_TAG)
+        ]
+        if len(regions) > 1:
+            raise exception.Conflict(
+                "The destination tenant has more than one region tag."
+            )
+        return regions[0] if regions else None
+
+    def standing_in(
+        self, project_id: str, who: context.RequestContext
+    ) -> context.RequestContext:
+        """Return the caller as the caller's own token proves it in a project.
+
+        When it is not the token's own project, the token is rescoped to it,
+        so nobody gets anywhere that the token could not act.
+
+        :raises NotFound: if the project is not there for this caller.
+        :raises Forbidden: if such a token may not be rescoped.
+        :raises ServiceUnavailable: if Keystone does not answer.
+        """
+        if project_id == who.project_id:
+            return who
+        if not _DELEGATED.isdisjoint(who.token_methods):
+            raise _not_rescoped()
+        auth = v3.Token(
+            self._auth.auth_url,
+            who.auth_token or "",
+            project_id=project_id,
+            reauthenticate=False,
+        )
+        with _keystone_answers():
+            rescoped = _rescoped(auth, self.session, project_id)
+        return context.RequestContext(
+            user_id=rescoped.user_id,
+            project_id=rescoped.project_id,
+            roles=list(rescoped.role_names or ()),
+            request_id=who.request_id,
+            overwrite=False,
+        )
+
+
+def _only_other(others: frozenset[str]) -> str:
+    """Return the other region, if there is exactly one."""
+    if len(others) != 1:
+        raise exception.Conflict(
+            "No destination region is known: the destination tenant has no "
+            f"region tag, no default is configured, and {len(others)} other "
+            "regions offer an image service."
+        )
+    (region,) = others
+    return region
+
+
+def _rescoped(
+    auth: v3.Token, session: ksa_session.Session, project_id: str
+) -> access.AccessInfo:
+    """Get the token's rescoped twin, or say why there is none."""
+    try:
+        return auth.get_access(session)
+    except (ksa_exc.Unauthorized, ksa_exc.NotFound) as error:
+        raise exception.NotFound(
+            f"No destination tenant with ID {project_id} could be found."
+        ) from error
+    except ksa_exc.Forbidden as error:
+        raise _not_rescoped() from error
+
+
+def _not_rescoped() -> exception.Forbidden:
+    return exception.Forbidden(
+        "This token cannot act in the destination tenant: an application "
+        "credential or a trust is good for one project only. Use a token "
+        "that was got with a password."
+    )
+
+
+@contextlib.contextmanager
+def _keystone_answers() -> Iterator[None]:
+    """Turn a Keystone that is away, broken or refuses us into a 503."""
+    try:
+        yield
+    except ksa_exc.ClientException as error:
+        LOG.error("Keystone does not serve us: %s", error)
+        raise exception.ServiceUnavailable(
+            "The identity service does not answer; try again later."
+        ) from error
