@@ -1,0 +1,114 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The statements that the repository is made of.
+
+A change of status names the status, and a worker's write the claim, that it
+starts from; how many rows it changed tells whether it was made.
+"""
+
+from collections.abc import Set
+from typing import Any
+from typing import Final
+
+import sqlalchemy as sa
+
+from image_replicator import exception
+from image_replicator.db import listing
+from image_replicator.db import models
+from image_replicator.jobs import ACTIVE
+from image_replicator.jobs import Claim
+from image_replicator.jobs import FINAL
+from image_replicator.jobs import Job
+from image_replicator.jobs import JobStatus
+from image_replicator.jobs import TRANSITIONS
+
+_jobs: Final = models.Job.__table__.c
+
+#: A copy may be running: its place in the destination region is taken.
+COPYING: Final = frozenset({JobStatus.REPLICATING, JobStatus.CANCEL_REQUESTED})
+
+
+def change(
+    connection: sa.Connection,
+    from_: Set[JobStatus],
+    to: JobStatus,
+    *where: sa.ColumnElement[bool],
+    **values: Any,
+) -> bool:
+    """Compare and swap a job's status; tell whether it was swapped."""
+    if not all(_exists(status, to) for status in from_):
+        raise ValueError(f"no job goes from {sorted(from_)} to {to}")
+    if to in FINAL:
+        values |= {
+            "active": None,
+            "finished_at": models.utcnow(),
+            "lease_expires_at": None,
+        }
+    if to not in COPYING:
+        values |= {"slot": None}
+    return update(
+        connection, *where, _jobs.status.in_(from_), status=to, **values
+    )
+
+
+def _exists(from_: JobStatus, to: JobStatus) -> bool:
+    """Tell whether a job goes so, or stays as it is with a new owner."""
+    return to in TRANSITIONS[from_] or (from_ is to and to in ACTIVE)
+
+
+def update(
+    connection: sa.Connection, *where: sa.ColumnElement[bool], **values: Any
+) -> bool:
+    """Write columns of a job; tell whether there was one to write to."""
+    written = connection.execute(
+        sa.update(models.Job)
+        .where(*where)
+        .values(updated_at=models.utcnow(), **values)
+    )
+    return bool(written.rowcount)
+
+
+def held(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
+    """The fence: only the worker that holds this claim passes it."""
+    return (
+        _jobs.id == claim.job_id,
+        _jobs.worker_id == claim.worker_id,
+        _jobs.attempts == claim.attempt,
+    )
+
+
+def count_active(tenant_id: str) -> sa.Select[Any]:
+    """How many active jobs a tenant has asked for."""
+    return sa.select(sa.func.count()).where(
+        _jobs.source_tenant_id == tenant_id, _jobs.status.in_(ACTIVE)
+    )
+
+
+#: Made once: making it costs as much as running it, and all programs that
+#: watch a job run it again and again.
+_JOB_BY_ID: Final = sa.select(*listing.COLUMNS).where(
+    _jobs.id == sa.bindparam("job_id")
+)
+
+
+def get(connection: sa.Connection, job_id: str) -> Job:
+    row = connection.execute(_JOB_BY_ID, {"job_id": job_id}).one_or_none()
+    if row is None:
+        raise exception.JobNotFound(job_id)
+    return job(row)
+
+
+def job(row: sa.Row[Any]) -> Job:
+    values = dict(row._mapping)
+    values["status"] = JobStatus(values["status"])
+    return Job(**values)
