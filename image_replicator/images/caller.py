@@ -1,0 +1,212 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The source image, seen as the caller of the API.
+
+:class:`SourceImages` asks an image service through one of two ways: the
+Glance that the extension wraps, in the same process, or a region's endpoint
+over HTTP, where the extension runs on its own.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from typing import Final
+from typing import Protocol
+
+import requests
+import webob
+from keystoneauth1 import exceptions as ksa_exc
+from keystoneauth1 import session as ksa_session
+from oslo_log import log as logging
+
+from image_replicator import context
+from image_replicator import exception
+from image_replicator import images
+
+LOG = logging.getLogger(__name__)
+
+#: An image's JSON is a few KiB; Glance's own limits keep it below this.
+_MAX_IMAGE_JSON: Final = 4 * 1024 * 1024
+
+#: A download that a caller may do answers the request for one byte with 206;
+#: 200 where the store knows no ranges; 204 and 416 where there is no byte.
+_DOWNLOADABLE: Final = frozenset(
+    {
+        HTTPStatus.OK,
+        HTTPStatus.NO_CONTENT,
+        HTTPStatus.PARTIAL_CONTENT,
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    }
+)
+
+#: What auth_token adds to a request, and the tokens themselves. See
+#: https://docs.openstack.org/keystonemiddleware/latest/api/keystonemiddleware.auth_token.html
+_IDENTITY_HEADERS: Final = (
+    "HTTP_X_AUTH_TOKEN",
+    "HTTP_X_STORAGE_TOKEN",
+    "HTTP_X_SERVICE_",
+    "HTTP_X_IDENTITY_STATUS",
+    "HTTP_X_USER",
+    "HTTP_X_PROJECT",
+    "HTTP_X_DOMAIN",
+    "HTTP_X_TENANT",
+    "HTTP_X_ROLE",
+    "HTTP_X_IS_ADMIN_PROJECT",
+    "HTTP_OPENSTACK_SYSTEM_SCOPE",
+    "keystone.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """What an image service answered.
+
+    :ivar body: the body, or its beginning as far as it was wanted.
+    """
+
+    status: int
+    body: bytes
+
+
+class Ask(Protocol):
+    """A way to send a GET to an image service as the caller."""
+
+    def __call__(
+        self, path: str, headers: Mapping[str, str], max_body: int
+    ) -> Reply:
+        """Return the reply, with at most ``max_body`` bytes of its body."""
+
+
+class SourceImages:
+    """The source image as its caller may see it.
+
+    :param ask: how to reach the image service as the caller.
+    """
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    def show(self, image_id: str) -> images.Image:
+        """Return the image.
+
+        :raises NotFound: if it is not there for the caller.
+        """
+        reply = self._ask(images.image_path(image_id), {}, _MAX_IMAGE_JSON)
+        self._check(reply, image_id, frozenset({HTTPStatus.OK}))
+        image: images.Image = json.loads(reply.body)
+        return image
+
+    def check_downloadable(self, image: images.Image) -> None:
+        """Let the image service say whether the caller may have the data.
+
+        :raises Forbidden: if not.
+        :raises Conflict: if there is none, though there should be.
+        """
+        path = images.image_path(image["id"]) + "/file"
+        reply = self._ask(path, {"Range": "bytes=0-0"}, 0)
+        self._check(reply, image["id"], _DOWNLOADABLE)
+        # So does Glance say that the file is gone from its store.
+        if reply.status == HTTPStatus.NO_CONTENT and image["size"]:
+            raise exception.Conflict(
+                "The data of this image is missing in the source region."
+            )
+
+    @staticmethod
+    def _check(
+        reply: Reply, image_id: str, expected: frozenset[HTTPStatus]
+    ) -> None:
+        if reply.status in expected:
+            return
+        if reply.status == HTTPStatus.NOT_FOUND:
+            raise exception.NotFound(
+                f"No image with ID {image_id} could be found."
+            )
+        if reply.status == HTTPStatus.FORBIDDEN:
+            raise exception.Forbidden("You may not download this image.")
+        LOG.error("The source image service answered %d", reply.status)
+        raise exception.ServiceUnavailable(
+            "The image service does not answer as it should; try again later."
+        )
+
+
+def ask_wrapped(app: Any, environ: Mapping[str, Any], request_id: str) -> Ask:
+    """Ask the Glance that the extension wraps, in this process.
+
+    Its own policy decides. There is no network in between, and no deadlock
+    where it has a single thread.
+
+    :param app: the rest of Glance's pipeline.
+    :param environ: the caller's; its identity is handed on, nothing else.
+    """
+
+    def ask(path: str, headers: Mapping[str, str], max_body: int) -> Reply:
+        # Picked when something is asked: most requests ask nothing.
+        caller = {
+            key: value
+            for key, value in environ.items()
+            if key.startswith(_IDENTITY_HEADERS)
+        }
+        request = webob.Request.blank(
+            path, environ=caller, headers=dict(headers)
+        )
+        request.headers["X-Openstack-Request-Id"] = request_id
+        status, _headers, body = request.call_application(app)
+        try:
+            return Reply(
+                int(status.split()[0]), images.beginning(body, max_body)
+            )
+        finally:
+            close = getattr(body, "close", None)
+            if close:
+                close()
+
+    return ask
+
+
+def ask_remote(
+    session: ksa_session.Session,
+    region: str,
+    interfaces: list[str],
+    who: context.RequestContext,
+) -> Ask:
+    """Ask the image service of a region over HTTP, with the caller's token.
+
+    :param session: for the catalogue and the connection, not the identity.
+    """
+
+    def ask(path: str, headers: Mapping[str, str], max_body: int) -> Reply:
+        identity_headers = {
+            "X-Auth-Token": who.auth_token,
+            "X-Openstack-Request-Id": who.request_id,
+        }
+        try:
+            with session.get(
+                images.endpoint_url(session, region, interfaces) + path,
+                headers={**headers, **identity_headers},
+                authenticated=False,
+                **images.STREAM,
+            ) as reply:
+                return Reply(
+                    reply.status_code,
+                    images.beginning(reply.iter_content(65536), max_body),
+                )
+        except (ksa_exc.ClientException, requests.RequestException) as error:
+            LOG.error("The image service of %s: %s", region, error)
+            raise exception.ServiceUnavailable(
+                f"The image service of region {region} does not answer; try "
+                "again later."
+            ) from error
+
+    return ask

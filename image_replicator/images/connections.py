@@ -1,0 +1,166 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Connections that another thread can break off.
+
+A request that waits for a service cannot be told to stop: neither requests
+nor urllib3 has a way to. But it ends at once when its socket is shut down.
+"""
+
+import contextlib
+import socket
+import threading
+import weakref
+from typing import Any
+from typing import Final
+
+import requests
+from keystoneauth1 import session as ksa_session
+
+_SCHEMES: Final = ("http://", "https://")
+
+#: Connections to one service that are kept, more than a copy ever has.
+_MOST_KEPT: Final = 300
+
+
+class Connections:
+    """The connections of one copy.
+
+    :param shared: whose credentials and settings are used; its connections
+        are not.
+    :ivar session: sends requests over these connections.
+    """
+
+    def __init__(self, shared: ksa_session.Session) -> None:
+        self._lock = threading.Lock()
+        self._broken = False
+        # Weak, so that a socket which is done with is closed as ever.
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._transport = requests.Session()
+        for scheme in _SCHEMES:
+            adapter = _Adapter(self, **_tls_options(shared))
+            self._transport.mount(scheme, adapter)
+        self.session = ksa_session.Session(
+            auth=shared.auth,
+            session=self._transport,
+            verify=shared.verify,
+            cert=shared.cert,
+            timeout=shared.timeout,
+        )
+
+    @property
+    def broken(self) -> bool:
+        """Whether they were broken off; then they are good for nothing."""
+        return self._broken
+
+    def add(self, new: socket.socket) -> None:
+        """Take note of a connection that was just made.
+
+        :raises ConnectionAbortedError: if they were broken off.
+        """
+        with self._lock:
+            self._sockets.add(new)
+            broken = self._broken
+        if broken:
+            raise ConnectionAbortedError("broken off")
+
+    def break_off(self) -> None:
+        """Let all requests fail, those to come as well; for any thread."""
+        with self._lock:
+            self._broken = True
+            sockets = list(self._sockets)
+        for each in sockets:
+            with contextlib.suppress(OSError):
+                # Not the method of SSLSocket, which would do more than wake
+                # the thread that is using it.
+                socket.socket.shutdown(each, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close connections that are kept for a next request."""
+        self._transport.close()
+
+
+class Pool:
+    """Connections that copies use one after the other.
+
+    So a copy does not pay for the connections that the one before it made.
+
+    :param shared: as for :class:`Connections`.
+    """
+
+    def __init__(self, shared: ksa_session.Session) -> None:
+        self._shared = shared
+        self._lock = threading.Lock()
+        self._free: list[Connections] = []
+
+    def take(self) -> Connections:
+        """Return connections that nobody else uses."""
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+        return Connections(self._shared)
+
+    def give_back(self, used: Connections) -> None:
+        """Keep connections for the next copy, if they are still good."""
+        if used.broken:
+            used.close()
+            return
+        with self._lock:
+            self._free.append(used)
+
+
+def _tls_options(shared: ksa_session.Session) -> dict[str, Any]:
+    """Return what keystoneauth hands to its adapter, where it knows these."""
+    options = {
+        name: getattr(shared, name, None)
+        for name in ("tls_ciphers", "tls_min_version")
+    }
+    return {name: value for name, value in options.items() if value}
+
+
+class _Adapter(ksa_session.TCPKeepAliveAdapter):
+    """Has each connection that it makes noted."""
+
+    def __init__(self, connections: Connections, **options: Any) -> None:
+        self._connections = connections
+        super().__init__(pool_maxsize=_MOST_KEPT, **options)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self._note(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        known = proxy in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not known:
+            self._note(manager)
+        return manager
+
+    def _note(self, manager: Any) -> None:
+        manager.pool_classes_by_scheme = {
+            scheme: _noting(pool, self._connections)
+            for scheme, pool in manager.pool_classes_by_scheme.items()
+        }
+
+
+def _noting(pool_class: Any, connections: Connections) -> Any:
+    """Return a pool of urllib3's whose connections are noted."""
+
+    class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
+        def connect(self) -> None:
+            super().connect()
+            connections.add(self.sock)
+
+    class Pool(pool_class):  # type: ignore[misc]
+        ConnectionCls = Connection
+
+    return Pool

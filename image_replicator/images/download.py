@@ -1,0 +1,93 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The data of an image, or a part of it, on its way to us."""
+
+import re
+import time
+from typing import Any
+from typing import Final
+
+import requests
+import urllib3
+
+from image_replicator import exception
+
+#: Seconds: what comes sooner than that is waited for by the whole chunk.
+_BRISK: Final = 0.05
+
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
+
+
+class Download:
+    """Data that an image service has begun to send.
+
+    :param response: 200 or 206, its body unread.
+    :param error: makes the error of a body that breaks off.
+    :ivar first: which of the image's bytes is the first, from 0.
+    :ivar total: how many bytes the image has; None if that was not said.
+    :ivar ranged: whether the service sends the range that it was asked for;
+        if not, it sends the whole image.
+    """
+
+    def __init__(
+        self, response: requests.Response, error: exception.TransferError
+    ) -> None:
+        self._response = response
+        self._raw: Any = response.raw
+        self._error = error
+        self._encrypted = response.url.startswith("https:")
+        self._brisk = False
+        self.ranged = response.status_code == requests.codes.partial
+        self.first, self.total = self._extent()
+
+    def _extent(self) -> tuple[int, int | None]:
+        headers = self._response.headers
+        if not self.ranged:
+            length = headers.get("Content-Length", "")
+            return 0, int(length) if length.isdecimal() else None
+        found = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
+        if found is None:
+            raise self._error
+        first, total = found.groups()
+        return int(first), None if total == "*" else int(total)
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes.
+
+        It is what has arrived, so that it counts even if the connection
+        breaks. But TLS hands on no more than 16 KiB at a time, which costs
+        more than it is worth: of encrypted data that comes fast it is all
+        that were asked for.
+
+        :param size: bytes at most.
+        :returns: nothing at the end.
+        :raises TransferError: if the connection breaks off, or no byte comes
+            for as long as it was asked to wait.
+        """
+        whole = self._encrypted and self._brisk
+        read = self._raw.read if whole else self._raw.read1
+        began = time.monotonic()
+        try:
+            chunk: bytes = read(size, decode_content=False)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._error from error
+        self._brisk = time.monotonic() - began < _BRISK
+        return chunk
+
+    def broken_off(self) -> exception.TransferError:
+        """Return the error of data that ended too early."""
+        return self._error
+
+    def close(self) -> None:
+        """End the download; its connection is kept if all has been read."""
+        self._response.close()
