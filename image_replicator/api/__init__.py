@@ -1,0 +1,144 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The extension as Paste builds it: a filter in Glance, or on its own.
+
+Paste calls a factory while the process starts. It reads and checks the
+configuration, and neither opens a connection nor starts a thread, as
+Glance's server forks afterwards.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+from typing import TypeVar
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from image_replicator import conf as ir_conf
+from image_replicator import context
+from image_replicator import exception
+from image_replicator import identity
+from image_replicator import policy
+from image_replicator.api import resource
+from image_replicator.api import router
+from image_replicator.api.controllers import jobs as jobs_controller
+from image_replicator.api.controllers import versions as versions_controller
+from image_replicator.db import repository
+from image_replicator.images import caller
+
+LOG = logging.getLogger(__name__)
+
+WSGIApplication = Callable[[dict[str, Any], Any], Any]
+Built = TypeVar("Built")
+
+
+class Extension:
+    """Answers the paths below its base path; hands all else on untouched.
+
+    :param app: the rest of Glance's pipeline.
+    """
+
+    def __init__(
+        self, app: WSGIApplication, extension: WSGIApplication
+    ) -> None:
+        self._app = app
+        self._extension = extension
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if router.is_ours(environ.get("PATH_INFO", "")):
+            return self._extension(environ, start_response)
+        return self._app(environ, start_response)
+
+
+def filter_factory(
+    global_conf: Mapping[str, str], **local_conf: str
+) -> Callable[[WSGIApplication], Extension]:
+    """Build the filter that goes into Glance's api-paste.ini.
+
+    :param local_conf: ``config_file``, the path of image-replicator.conf.
+    :raises SystemExit: if the configuration cannot work; the message names
+        the option.
+    """
+    return lambda app: _start(
+        lambda conf: wrap(app, conf), {**global_conf, **local_conf}
+    )
+
+
+def app_factory(
+    global_conf: Mapping[str, str], **local_conf: str
+) -> WSGIApplication:
+    """Build the application that runs on its own, behind auth_token.
+
+    Parameters and errors are those of :func:`filter_factory`.
+    """
+    return _start(stand_alone, {**global_conf, **local_conf})
+
+
+def wrap(app: WSGIApplication, conf: cfg.ConfigOpts) -> Extension:
+    """Wrap a Glance, and ask it for source images in this process."""
+
+    def ask_factory(
+        environ: Mapping[str, Any], who: context.RequestContext
+    ) -> caller.Ask:
+        return caller.ask_wrapped(app, environ, who.request_id)
+
+    return Extension(
+        app, _resource(conf, identity.Identity(conf), ask_factory)
+    )
+
+
+def stand_alone(conf: cfg.ConfigOpts) -> WSGIApplication:
+    """Serve the extension's own paths; Glance is asked over HTTP."""
+    keystone = identity.Identity(conf)
+
+    def ask_factory(
+        environ: Mapping[str, Any], who: context.RequestContext
+    ) -> caller.Ask:
+        return caller.ask_remote(
+            keystone.session,
+            conf.region_id,
+            conf.service_auth.valid_interfaces,
+            who,
+        )
+
+    return _resource(conf, keystone, ask_factory)
+
+
+def _resource(
+    conf: cfg.ConfigOpts,
+    keystone: identity.Identity,
+    ask_factory: resource.AskFactory,
+) -> resource.Resource:
+    if not conf.region_id:
+        raise exception.ConfigurationError("[DEFAULT] region_id: not set")
+    enforcer = policy.Enforcer(conf)
+    controllers: dict[str, resource.Controller] = {
+        "jobs": jobs_controller.JobsController(
+            conf, repository.JobRepository(conf), enforcer, keystone
+        ),
+        "versions": versions_controller.VersionsController(),
+    }
+    return resource.Resource(controllers, enforcer, ask_factory)
+
+
+def _start(
+    build: Callable[[cfg.ConfigOpts], Built], settings: Mapping[str, str]
+) -> Built:
+    """Build from the configuration file, or stop the process saying why."""
+    config_file = settings.get("config_file", ir_conf.DEFAULT_CONFIG_FILE)
+    try:
+        return build(ir_conf.load(config_file=config_file))
+    except exception.ConfigurationError as error:
+        LOG.critical("%s: %s", config_file, error)
+        raise SystemExit(f"image-replicator: {config_file}: {error}") from None

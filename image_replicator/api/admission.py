@@ -1,0 +1,138 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Whether a caller may have an image copied to a tenant and region.
+
+Asked before a job is queued, be it new or another run of one: both make an
+image in the destination tenant.
+"""
+
+from oslo_config import cfg
+
+from image_replicator import context
+from image_replicator import exception
+from image_replicator import identity
+from image_replicator import images
+from image_replicator import metadata
+from image_replicator import policy
+from image_replicator.api import resource
+from image_replicator.images import availability
+from image_replicator.images import caller
+from image_replicator.images import region as region_images
+
+
+class Admission:
+    """Lets copies in whose caller proves a right to all of them.
+
+    :param conf: of the image replicator.
+    """
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        enforcer: policy.Enforcer,
+        identity: identity.Identity,
+    ) -> None:
+        self._conf = conf
+        self._enforcer = enforcer
+        self._identity = identity
+        self._rules = metadata.rules_from(conf)
+        self._availability = availability.Availability(self._ask_region)
+
+    def admit(
+        self,
+        call: resource.Call,
+        image_id: str,
+        tenant_id: str,
+        region: str | None,
+    ) -> tuple[images.Image, str]:
+        """Let a copy in.
+
+        :param image_id: of the source image, in our own region.
+        :param tenant_id: of the destination.
+        :param region: of the destination; None where the caller leaves it to
+            the tenant's tag or the operator.
+        :returns: the source image, and the region that its copy goes to.
+        :raises BadRequest: if the image is there already.
+        :raises Forbidden: if the caller's roles do not suffice.
+        :raises NotFound: if the caller sees no such image or tenant.
+        :raises Conflict: if the image cannot be copied, or the destination
+            cannot take it.
+        :raises PayloadTooLarge: if the image is larger than copies may be.
+        :raises ServiceUnavailable: if who is to be asked does not answer.
+        """
+        image = self._copyable(call.images, image_id)
+        self._prove_standing(call.who, tenant_id)
+        return image, self._open_region(image, tenant_id, region)
+
+    def _copyable(
+        self, source: caller.SourceImages, image_id: str
+    ) -> images.Image:
+        """Return the source image, known to be the caller's to copy."""
+        image = source.show(image_id)
+        if image["status"] != "active":
+            raise exception.Conflict(
+                f"The image is {image['status']}; only an active one can be "
+                "copied."
+            )
+        self._check_size(image["size"])
+        metadata.travelling(image, self._rules)
+        source.check_downloadable(image)
+        return image
+
+    def _check_size(self, size: int | None) -> None:
+        if size is None:
+            raise exception.Conflict("The size of the image is not known.")
+        most = self._conf.api.max_image_size
+        if most and size > most:
+            raise exception.PayloadTooLarge(
+                f"The image has {size} bytes; one of at most {most} bytes "
+                "may be copied."
+            )
+
+    def _prove_standing(
+        self, who: context.RequestContext, tenant_id: str
+    ) -> None:
+        self._enforcer.authorize(
+            policy.CREATE_AT_DESTINATION,
+            self._identity.standing_in(tenant_id, who),
+            {"destination_tenant_id": tenant_id},
+        )
+
+    def _open_region(
+        self, image: images.Image, tenant_id: str, wanted: str | None
+    ) -> str:
+        """Return the region of the copy, known to be able to take it."""
+        ours = self._conf.region_id
+        region = self._identity.destination_region(tenant_id, ours, wanted)
+        if region == ours:
+            # Our own region is up: it has just shown us the image. Asking
+            # it over HTTP would wait for ourselves, if it has one thread.
+            if tenant_id == image.get("owner"):
+                raise exception.BadRequest(
+                    "The image is in this tenant and region already."
+                )
+        elif not self._availability.is_up(region):
+            raise exception.Conflict(
+                f"The image service of region {region} does not answer; try "
+                "again later."
+            )
+        return region
+
+    def _ask_region(self, region: str) -> bool:
+        return region_images.is_up(
+            self._identity.session,
+            region,
+            self._conf.service_auth.valid_interfaces,
+            self._conf.api.destination_timeout,
+        )

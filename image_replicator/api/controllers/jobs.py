@@ -1,0 +1,212 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the operations on jobs do."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import Final
+from urllib import parse
+
+import webob
+from oslo_config import cfg
+from oslo_log import log as logging
+from oslo_utils import strutils
+from oslo_utils import uuidutils
+
+from image_replicator import exception
+from image_replicator import identity
+from image_replicator import jobs
+from image_replicator import policy
+from image_replicator.api import admission
+from image_replicator.api import representation
+from image_replicator.api import resource
+from image_replicator.api import responses
+from image_replicator.api import router
+from image_replicator.api import versions
+from image_replicator.db import listing
+from image_replicator.db import repository
+
+LOG = logging.getLogger(__name__)
+
+#: Query keys that are not filters.
+_PAGING: Final = frozenset(
+    {"limit", "marker", "sort_key", "sort_dir", "all_tenants"}
+)
+
+
+class JobsController:
+    """The jobs resource.
+
+    :param conf: of the image replicator.
+    """
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        repository: repository.JobRepository,
+        enforcer: policy.Enforcer,
+        identity: identity.Identity,
+    ) -> None:
+        self._conf = conf
+        self._repository = repository
+        self._enforcer = enforcer
+        self._admission = admission.Admission(conf, enforcer, identity)
+
+    def find(self, job_id: str | None = None) -> jobs.Job | None:
+        """Return the job of this id; None without an id.
+
+        :raises NotFound: if there is none.
+        """
+        if job_id is None:
+            return None
+        if not uuidutils.is_uuid_like(job_id):
+            raise exception.NotFound("No job with this ID could be found.")
+        return self._repository.get(job_id)
+
+    def show(self, call: resource.Call) -> webob.Response:
+        """Answer with one job."""
+        assert call.job
+        (shown,) = self._represented(call, [call.job])
+        return responses.json_response(shown)
+
+    def index(self, call: resource.Call) -> webob.Response:
+        """Answer with a page of jobs, and a link to the next."""
+        query = call.query
+        all_tenants = strutils.bool_from_string(query.get("all_tenants"))
+        if all_tenants:
+            self._enforcer.authorize(policy.LIST_ALL_TENANTS, call.who, {})
+        most = self._conf.api.max_limit
+        limit = min(int(query.get("limit", most)), most)
+        page = listing.Page(
+            # One more than asked for tells whether there is a next page.
+            limit=limit + 1,
+            tenant_id=None if all_tenants else call.tenant_id,
+            filters={k: v for k, v in query.items() if k not in _PAGING},
+            sort_key=query.get("sort_key", "created_at"),
+            descending=query.get("sort_dir", "desc") == "desc",
+            marker=self._marker(call),
+        )
+        found = self._repository.list(page)
+        shown = found[:limit]
+        response = responses.json_response(self._represented(call, shown))
+        if len(found) > limit:
+            response.headers["Link"] = _next_link(call.request, query, shown)
+        return response
+
+    def _represented(
+        self, call: resource.Call, shown: Sequence[jobs.Job]
+    ) -> list[dict[str, Any]]:
+        """Return jobs as the request's version shows them."""
+        positions: Mapping[str, int] = {}
+        if call.version >= versions.V1_1:
+            # One statement for all of them, and none where none waits.
+            positions = self._repository.queue_positions(shown)
+        return [
+            representation.represent(job, call.version, positions)
+            for job in shown
+        ]
+
+    def _marker(self, call: resource.Call) -> jobs.Job | None:
+        try:
+            marker = self.find(call.query.get("marker"))
+            if marker:
+                self._enforcer.authorize_sight(call.who, marker)
+            return marker
+        except exception.NotFound as error:
+            raise exception.BadRequest(
+                "The marker is not the ID of a job."
+            ) from error
+
+    def create(self, call: resource.Call) -> webob.Response:
+        """Commit a job, once the caller has proved a right to all of it."""
+        tenant = call.body["tenant_id_dst"]
+        image, region = self._admission.admit(
+            call, call.body["image_id"], tenant, call.body.get("region_id_dst")
+        )
+        job_id = self._repository.create(
+            jobs.NewJob(
+                source_image_id=image["id"],
+                source_image_name=image.get("name") or "",
+                source_region_id=self._conf.region_id,
+                source_tenant_id=call.tenant_id,
+                destination_region_id=region,
+                destination_tenant_id=tenant,
+                destination_image_name=call.body.get("name"),
+                image_size=image["size"],
+                request_id=call.who.request_id,
+            ),
+            self._conf.api.max_active_jobs_per_tenant,
+        )
+        LOG.info(
+            "Job %s: image %s is to be copied to %s, tenant %s",
+            job_id,
+            image["id"],
+            region,
+            tenant,
+        )
+        response = responses.json_response({"job_id": job_id}, status=202)
+        response.location = _location(call, job_id)
+        return response
+
+    def retry(self, call: resource.Call) -> webob.Response:
+        """Queue a job once more; who asks proves the same as for a new one.
+
+        Whoever made the job may have lost their rights by now, and whoever
+        asks may be another.
+        """
+        job = call.job
+        assert job
+        if job.status not in jobs.RETRYABLE:
+            raise exception.NotRetryable(job.status)
+        if job.source_region_id != self._conf.region_id:
+            raise exception.Conflict(
+                f"The source of the job is in region {job.source_region_id}; "
+                "only the image service there can have it run once more."
+            )
+        self._admission.admit(
+            call,
+            job.source_image_id,
+            job.destination_tenant_id,
+            job.destination_region_id,
+        )
+        self._repository.request_retry(
+            job.id, self._conf.api.max_active_jobs_per_tenant
+        )
+        LOG.info("Job %s: to be run once more", job.id)
+        response = responses.empty_response(202)
+        response.location = _location(call, job.id)
+        return response
+
+    def delete(self, call: resource.Call) -> webob.Response:
+        """Note that the job is to stop; it stays readable."""
+        assert call.job
+        self._repository.request_cancel(call.job.id)
+        LOG.info("Job %s: to be canceled", call.job.id)
+        return responses.empty_response()
+
+
+def _location(call: resource.Call, job_id: str) -> str:
+    return f"{call.request.script_name}{router.JOBS_PATH}/{job_id}"
+
+
+def _next_link(
+    request: webob.Request, query: Mapping[str, str], shown: list[jobs.Job]
+) -> str:
+    """Return the Link header that leads to the page behind the last job.
+
+    The reference is relative to the request's host, so that it is right
+    behind any proxy.
+    """
+    following = parse.urlencode({**query, "marker": shown[-1].id})
+    return f'<{request.path}?{following}>; rel="next"'

@@ -1,0 +1,36 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The versions of this API."""
+
+import webob
+
+from image_replicator.api import resource
+from image_replicator.api import responses
+from image_replicator.api import versions
+
+
+class VersionsController:
+    """Lists what can be asked for with ``OpenStack-API-Version``."""
+
+    def find(self, job_id: str | None = None) -> None:
+        """A list of versions is nobody's job."""
+
+    def index(self, call: resource.Call) -> webob.Response:
+        document = {
+            "id": "v1",
+            "status": "CURRENT",
+            "min_version": str(versions.VERSIONS[0]),
+            "version": str(versions.VERSIONS[-1]),
+            "links": [{"rel": "self", "href": call.request.path_url}],
+        }
+        return responses.json_response({"versions": [document]})

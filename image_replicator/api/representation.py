@@ -1,0 +1,93 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""A job as the versions of the API show it."""
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+from typing import Final
+
+from image_replicator import jobs
+from image_replicator.api import versions
+
+#: Version 1.0 of a job, frozen.
+_KEYS_1_0: Final = (
+    "copy_progress",
+    "destination_image_id",
+    "destination_region_id",
+    "destination_tenant_id",
+    "source_image_id",
+    "source_image_name",
+    "source_region_id",
+    "source_tenant_id",
+    "status",
+)
+
+_TIMES_1_1: Final = ("created_at", "updated_at", "started_at", "finished_at")
+_FIGURES_1_1: Final = ("image_size", "bytes_copied", "bytes_per_second")
+
+
+def represent(
+    job: jobs.Job, version: versions.Version, positions: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return a job as a version shows it.
+
+    :param positions: places in the queue, by the job's id, of jobs that
+        wait; not looked at in 1.0.
+    """
+    shown = {"job_id": job.id} | {key: getattr(job, key) for key in _KEYS_1_0}
+    if version >= versions.V1_1:
+        shown |= {key: _time(getattr(job, key)) for key in _TIMES_1_1}
+        shown |= {key: getattr(job, key) for key in _FIGURES_1_1}
+        shown |= {
+            "attempts": job.attempts_of_run,
+            "eta_seconds": _eta(job),
+            "queue_position": positions.get(job.id),
+            "error": _error(job),
+            "verification": _verification(job),
+        }
+    return shown
+
+
+def _time(value: datetime.datetime | None) -> str | None:
+    """Return a time as Glance writes it: whole seconds, UTC."""
+    if value is None:
+        return None
+    return f"{value.isoformat(timespec='seconds')}Z"
+
+
+def _eta(job: jobs.Job) -> int | None:
+    """Return the seconds that the copy will still take, rounded up."""
+    if job.status is not jobs.JobStatus.REPLICATING:
+        return None
+    if not job.bytes_per_second:
+        return None
+    left = max(0, job.image_size - job.bytes_copied)
+    return -(-left // job.bytes_per_second)
+
+
+def _error(job: jobs.Job) -> dict[str, str | None] | None:
+    if job.error_code is None:
+        return None
+    return {"code": job.error_code, "message": job.error_message}
+
+
+def _verification(job: jobs.Job) -> dict[str, str | None] | None:
+    if job.verification_algorithm is None:
+        return None
+    return {
+        "algorithm": job.verification_algorithm,
+        "source": job.verification_source,
+        "destination": job.verification_destination,
+    }

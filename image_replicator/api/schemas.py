@@ -1,0 +1,151 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What requests must look like, as JSON Schema, and the check itself."""
+
+from collections.abc import Mapping
+from typing import Any
+from typing import Final
+
+import jsonschema
+
+from image_replicator import exception
+from image_replicator.db import listing
+from image_replicator.jobs import JobStatus
+
+# A description is what the caller is told. \Z, as Python's $ would let a
+# newline pass behind the value.
+_UUID: Final = {
+    "type": "string",
+    "pattern": r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z",
+    "description": "a UUID",
+}
+#: A project's id goes into a path of Keystone's, so it must be harmless there.
+_TENANT_ID: Final = {
+    "type": "string",
+    "pattern": r"^[A-Za-z0-9_-]{1,64}\Z",
+    "description": "the ID of a project",
+}
+#: PostgreSQL takes no NUL in a text.
+_NAME: Final = {
+    "type": "string",
+    "pattern": r"^[^\x00-\x1f\x7f]{0,255}\Z",
+    "description": "at most 255 characters, none of them a control character",
+}
+
+#: Of what is made, so stricter than what may be looked for: no C1 control
+#: characters, and none of the surrogates, which JSON lets stand alone.
+_NO_CONTROLS: Final = r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+_NEW_NAME: Final = _NAME | {"pattern": rf"^{_NO_CONTROLS}{{0,255}}\Z"}
+_REGION_ID: Final = {
+    "type": "string",
+    "pattern": rf"^{_NO_CONTROLS}{{1,255}}\Z",
+    "description": "the ID of a region, 1 to 255 characters",
+}
+
+CREATE_JOB: Final = {
+    "type": "object",
+    "properties": {"image_id": _UUID, "tenant_id_dst": _TENANT_ID},
+    "required": ["image_id", "tenant_id_dst"],
+    "additionalProperties": False,
+    "description": "a JSON object",
+}
+
+CREATE_JOB_1_1: Final = CREATE_JOB | {
+    "properties": {
+        "image_id": _UUID,
+        "tenant_id_dst": _TENANT_ID,
+        "region_id_dst": _REGION_ID,
+        "name": _NEW_NAME,
+    },
+}
+
+#: One action, which has no parameters.
+JOB_ACTION: Final = {
+    "type": "object",
+    "properties": {
+        "retry": {
+            "type": "object",
+            "maxProperties": 0,
+            "description": "an empty JSON object",
+        },
+    },
+    # An unknown action comes before one that is missing: see best_match.
+    "additionalProperties": False,
+    "required": ["retry"],
+    "description": "a JSON object",
+}
+
+#: Values of a query are strings; the controller makes of them what they say.
+LIST_JOBS: Final = {
+    "type": "object",
+    "properties": {
+        "limit": {
+            "type": "string",
+            "pattern": r"^[1-9][0-9]{0,8}\Z",
+            "description": "a whole number from 1 to 999999999",
+        },
+        "marker": _UUID,
+        "sort_key": {"enum": sorted(listing.SORT_KEYS)},
+        "sort_dir": {"enum": ["asc", "desc"]},
+        "all_tenants": {
+            "type": "string",
+            "pattern": r"^([Tt]rue|[Ff]alse|1|0)\Z",
+            "description": "true or false",
+        },
+        "status": {"enum": [status.value for status in JobStatus]},
+        "source_image_id": _UUID,
+        "source_image_name": _NAME,
+        "destination_image_id": _UUID,
+        "destination_region_id": _NAME,
+        "destination_tenant_id": _NAME,
+    },
+    "additionalProperties": False,
+}
+
+#: Characters of an unknown key that are repeated to the caller.
+_MAX_KEY: Final = 40
+
+
+def validate(
+    instance: Any, schema: Mapping[str, Any], what: str
+) -> dict[str, Any]:
+    """Return what was checked.
+
+    :param what: names the instance in the error: ``body`` or ``query``.
+    :raises BadRequest: with one sentence on what is wrong and where.
+    """
+    validator = jsonschema.Draft202012Validator(schema)
+    error = jsonschema.exceptions.best_match(validator.iter_errors(instance))
+    if error is not None:
+        raise exception.BadRequest(f"The {what} is not valid: {_told(error)}")
+    checked: dict[str, Any] = instance
+    return checked
+
+
+def _told(error: jsonschema.ValidationError) -> str:
+    """Say what is wrong, in the words of people."""
+    rule: Any = error.schema
+    where = " ".join(f"{key}" for key in error.absolute_path) or "it"
+    if error.validator == "required":
+        return f"{error.message}."
+    if error.validator == "additionalProperties":
+        known = rule["properties"]
+        given: Any = error.instance
+        unknown = min(key for key in given if key not in known)
+        return (
+            f"{unknown[:_MAX_KEY]!a} is not known here; known are "
+            f"{', '.join(known)}."
+        )
+    if error.validator == "enum":
+        return f"{where} must be one of {', '.join(rule['enum'])}."
+    return f"{where} must be {rule['description']}."

@@ -1,0 +1,68 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which version of the API a request speaks."""
+
+from typing import Final
+
+import microversion_parse
+import webob
+
+from image_replicator import exception
+
+SERVICE_TYPE: Final = "image-replicator"
+HEADER: Final = "OpenStack-API-Version"
+
+Version = microversion_parse.Version
+
+V1_0: Final = Version(1, 0)
+V1_1: Final = Version(1, 1)
+
+#: Oldest first. The first is spoken to who does not ask for any, for ever.
+#: What a later one adds names it: a row of ROUTES, a schema, a job's keys.
+VERSIONS: Final = (V1_0, V1_1)
+
+_NAMES: Final = [str(version) for version in VERSIONS]
+
+
+def negotiate(request: webob.Request) -> Version:
+    """Return the version that the request asks for.
+
+    :raises BadRequest: if the header is no version.
+    :raises NotAcceptable: if there is no such version.
+    """
+    if HEADER not in request.headers:
+        return VERSIONS[0]
+    try:
+        return microversion_parse.extract_version(
+            request.headers, SERVICE_TYPE, _NAMES
+        )
+    except TypeError as error:
+        raise exception.BadRequest(
+            f"The header {HEADER} must be '{SERVICE_TYPE} MAJOR.MINOR' or "
+            f"'{SERVICE_TYPE} latest'."
+        ) from error
+    except ValueError as error:
+        raise exception.NotAcceptable(
+            f"This version is not spoken here; {_NAMES[0]} to "
+            f"{_NAMES[-1]} are."
+        ) from error
+
+
+def announce(response: webob.Response, version: Version) -> None:
+    """Say in the response which version it speaks.
+
+    The 401 says already by what it varies: it is the reference page's, and
+    the same in every version.
+    """
+    response.headers[HEADER] = f"{SERVICE_TYPE} {version}"
+    response.headers.setdefault("Vary", HEADER)
