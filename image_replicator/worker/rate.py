@@ -1,0 +1,88 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How fast bytes go: measured, and limited."""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+#: Seconds in which a change of the rate shows to two thirds.
+_SMOOTHING: float = 10.0
+
+#: Seconds' worth of bytes that may go at once after a pause.
+_BURST: float = 0.25
+
+
+class Smoothed:
+    """The rate of a count that grows, without its jumps.
+
+    :param clock: seconds, never going back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._time: float | None = None
+        self._count = 0
+        self._rate: float | None = None
+
+    def update(self, count: int) -> int | None:
+        """Return the rate, in counts per second; None while none is known.
+
+        :param count: by now. One that went down begins anew.
+        """
+        now = self._clock()
+        if self._time is None or count < self._count:
+            self._rate = None
+        elif now > self._time:
+            self._rate = self._smoothed(
+                (count - self._count) / (now - self._time), now - self._time
+            )
+        self._time = now
+        self._count = count
+        return None if self._rate is None else round(self._rate)
+
+    def _smoothed(self, latest: float, seconds: float) -> float:
+        if self._rate is None:
+            return latest
+        weight = 1 - math.exp(-seconds / _SMOOTHING)
+        return self._rate + weight * (latest - self._rate)
+
+
+class Limiter:
+    """A limit on bytes per second that several threads share.
+
+    Each waits for its bytes' turn: they are given out in order, so that all
+    get the same.
+
+    :param rate: bytes per second; 0 for no limit.
+    :param clock: seconds, never going back.
+    """
+
+    def __init__(
+        self, rate: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._free_at = clock()
+
+    def reserve(self, size: int) -> float:
+        """Reserve the next bytes; return the seconds to wait before them."""
+        if not self._rate:
+            return 0.0
+        with self._lock:
+            now = self._clock()
+            begin = max(self._free_at, now - _BURST)
+            self._free_at = begin + size / self._rate
+            return max(0.0, begin - now)

@@ -1,0 +1,80 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Whether a copy that failed is tried again, and when: a pure decision."""
+
+import dataclasses
+import random
+from collections.abc import Callable
+from typing import Final
+
+#: What trying again cannot help, by the end of an error's code.
+_FINAL: Final = (
+    "_refused",
+    "_forbidden",
+    "_not_found",
+    "_not_in_catalogue",
+    "_quota_exceeded",
+    "_not_active",
+    "_size_differs",
+)
+
+#: Bytes can change on the way once; twice is no accident.
+_VERIFICATION: Final = "verification_failed"
+_VERIFICATION_ATTEMPTS: Final = 2
+
+
+def may_pass(code: str) -> bool:
+    """Tell whether what failed may work later.
+
+    :param code: of the error.
+    """
+    return not code.endswith(_FINAL)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How often and how long.
+
+    :ivar max_attempts: how often a copy is begun at most.
+    :ivar delay: seconds before the second attempt, about; it doubles with
+        each further one.
+    :ivar max_delay: seconds that no wait exceeds.
+    """
+
+    max_attempts: int
+    delay: float
+    max_delay: float
+
+    def seconds_to_wait(
+        self,
+        code: str,
+        attempt: int,
+        jitter: Callable[[], float] = random.random,
+    ) -> float | None:
+        """Say when to try again; None for never.
+
+        :param code: of the error that ended the attempt.
+        :param attempt: which one it was, from 1.
+        :param jitter: from 0 to 1. It takes up to half of the wait, so that
+            copies which failed together do not come back together.
+        """
+        if attempt >= self._most(code) or not may_pass(code):
+            return None
+        # No power of a large number: it would not be a float any more.
+        doubled = self.delay * 2.0 ** min(attempt - 1, 64)
+        return min(doubled, self.max_delay) * (1 - jitter() / 2)
+
+    def _most(self, code: str) -> int:
+        if code == _VERIFICATION:
+            return min(self.max_attempts, _VERIFICATION_ATTEMPTS)
+        return self.max_attempts

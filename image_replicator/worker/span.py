@@ -1,0 +1,146 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A part of an image's data, read to its end whatever breaks."""
+
+import time
+from collections.abc import Callable
+from collections.abc import Generator
+from typing import Final
+
+from image_replicator import exception
+from image_replicator.images import download
+from image_replicator.worker import retry
+
+#: Begins to read, from a first byte to a last one.
+Begin = Callable[[int, int], download.Download]
+
+#: How often reading may fail in a row, with no byte in between.
+_MOST_FAILURES: Final = 6
+
+#: Seconds before reading is tried again without a byte since the last time;
+#: each further wait is twice as long.
+_FIRST_WAIT: Final = 0.25
+
+
+class NotRanged(Exception):
+    """The service sends the whole image in place of a part."""
+
+
+class Span:
+    """Reads bytes from one offset to another.
+
+    A connection that breaks, or falls silent, is taken up again at the byte
+    that is missing: as often as it takes, if only there is a byte in between.
+
+    :param begin: a download; its first try is made by iterating.
+    :param size: bytes of the whole image.
+    :param first: offset of the first byte.
+    :param end: offset behind the last byte.
+    :param chunk_size: bytes to read at a time.
+    :param wait: for so many seconds; raises to stop.
+    :param failed: is told of each failure that is not the last.
+    :param skip: whether to read what is before the first byte where the
+        service has no ranges; else that raises NotRanged.
+    :ivar offset: of the next byte.
+    :ivar ranged: whether the service has ranges, as far as is known.
+    :ivar latency: seconds that the service took to send the first byte.
+    """
+
+    def __init__(
+        self,
+        begin: Begin,
+        size: int,
+        first: int,
+        end: int,
+        *,
+        chunk_size: int,
+        wait: Callable[[float], None],
+        failed: Callable[[exception.TransferError], None],
+        skip: bool,
+    ) -> None:
+        self._begin = begin
+        self._size = size
+        self._end = end
+        self._chunk_size = chunk_size
+        self._wait = wait
+        self._failed = failed
+        self._skip = skip
+        self.offset = first
+        self.ranged = True
+        self.latency = 0.0
+
+    def __iter__(self) -> Generator[bytes, None, None]:
+        """Yield the bytes as they come.
+
+        :raises TransferError: if reading is of no use any more.
+        :raises NotRanged: see ``skip``.
+        """
+        failures = 0
+        while self.offset < self._end:
+            before = self.offset
+            try:
+                yield from self._read_on()
+            except exception.TransferError as error:
+                failures = 0 if self.offset > before else failures + 1
+                if failures == _MOST_FAILURES or not retry.may_pass(
+                    error.code
+                ):
+                    raise
+                self._failed(error)
+                if failures:
+                    self._wait(_FIRST_WAIT * 2 ** (failures - 1))
+
+    def _read_on(self) -> Generator[bytes, None, None]:
+        """Read over one connection, until the end or until it breaks."""
+        began = time.monotonic()
+        data = self._begin(self.offset, self._end - 1)
+        try:
+            self._check(data)
+            position = data.first
+            while chunk := data.read(self._chunk_size):
+                self.latency = self.latency or time.monotonic() - began
+                new = chunk[max(0, self.offset - position) :]
+                position += len(chunk)
+                if position > self._end:
+                    raise size_differs(self._size)
+                if new:
+                    # Counted first: who stops iterating here has the bytes.
+                    self.offset += len(new)
+                    yield new
+            if self.offset < self._end:
+                raise data.broken_off()
+        finally:
+            data.close()
+
+    def _check(self, data: download.Download) -> None:
+        """Refuse what is not the bytes that were asked for."""
+        self.ranged = data.ranged
+        if data.total not in (None, self._size):
+            raise size_differs(self._size)
+        whole = self.offset == 0 and self._end == self._size
+        if not data.ranged and not whole and not self._skip:
+            raise NotRanged
+        if data.first > self.offset:
+            raise data.broken_off()
+
+
+def size_differs(size: int) -> exception.TransferError:
+    """Return the error of data that is more or less than the image's.
+
+    :param size: bytes that the image is said to have.
+    """
+    return exception.TransferError(
+        "source_size_differs",
+        "The data is not of the size that the image is said to have, "
+        f"{size} bytes.",
+    )

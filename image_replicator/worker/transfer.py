@@ -1,0 +1,338 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""One copy, from top to bottom.
+
+Examine the source, prepare the destination, stream, verify, complete. Each
+step leaves the job's row in a state from which another worker, or an
+operator, knows what is at the destination.
+"""
+
+import enum
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from typing import ParamSpec
+
+from oslo_config import cfg
+from oslo_log import log as logging
+from oslo_utils import uuidutils
+
+from image_replicator import exception
+from image_replicator import images
+from image_replicator import metadata
+from image_replicator.db import queue
+from image_replicator.images import answers
+from image_replicator.images import connections
+from image_replicator.images import region
+from image_replicator.jobs import Claim
+from image_replicator.jobs import Job
+from image_replicator.worker import outage
+from image_replicator.worker import rate
+from image_replicator.worker import settlement
+from image_replicator.worker import span
+from image_replicator.worker import stream
+from image_replicator.worker import tuner
+from image_replicator.worker import verification
+
+LOG = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+
+
+class StopReason(enum.Enum):
+    """Why a copy is stopped from outside."""
+
+    #: The user canceled the job.
+    CANCELED = enum.auto()
+    #: The worker is shutting down and gives the job back.
+    SHUTDOWN = enum.auto()
+    #: The job is not this worker's any more.
+    CLAIM_LOST = enum.auto()
+
+
+class Stopped(Exception):
+    """The copy was stopped from outside.
+
+    :param reason: why.
+    """
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason.name)
+        self.reason = reason
+
+
+class Transfer:
+    """Carries one image.
+
+    :param outages: of the database.
+    :param source: the images of the source region.
+    :param destination: the images of the destination region.
+    :param rules: which properties travel.
+    :param options: ``[transfer]`` of the configuration.
+    :param window: bytes of the image that may be in memory.
+    :param bandwidth: that this copy shares with the worker's others.
+    :ivar connections: that ``source`` and ``destination`` use.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        claim: Claim,
+        *,
+        queue: queue.JobQueue,
+        outages: outage.Outages,
+        source: region.RegionImages,
+        destination: region.RegionImages,
+        connections: connections.Connections,
+        rules: metadata.Rules,
+        options: cfg.ConfigOpts.GroupAttr,
+        window: int,
+        bandwidth: rate.Limiter,
+    ) -> None:
+        self.job = job
+        self.claim = claim
+        self._queue = queue
+        self._outages = outages
+        self._source = source
+        self._destination = destination
+        self.connections = connections
+        self._rules = rules
+        self._options = options
+        self._window = window
+        self._limits = (bandwidth, rate.Limiter(options.bandwidth_limit))
+        self._stream: stream.ImageStream | None = None
+        self._smoothed_rate = rate.Smoothed()
+        self._lock = threading.Lock()
+        self._released = False
+        self._stopping = threading.Event()
+        self._stop_reason: StopReason | None = None
+
+    @property
+    def bytes_copied(self) -> int:
+        """Bytes that the destination has taken."""
+        return self._stream.bytes_copied if self._stream else 0
+
+    def smoothed_rate(self) -> int | None:
+        """Return bytes per second; to be asked for in regular intervals."""
+        if self._stream is None:
+            return None
+        return self._smoothed_rate.update(self._stream.bytes_copied)
+
+    def stop(self, reason: StopReason) -> None:
+        """Stop as soon as possible; for another thread. The first counts."""
+        with self._lock:
+            self._stop_reason = self._stop_reason or reason
+            self._stopping.set()
+            if not self._released:
+                self.connections.break_off()
+
+    def release(self) -> connections.Connections:
+        """Return the connections, which no stop breaks off from now on."""
+        with self._lock:
+            self._released = True
+        return self.connections
+
+    def run(self) -> settlement.Replicated:
+        """Copy the image.
+
+        When it returns, the destination's image is whole, verified and as
+        protected as the source's; only the job's row remains to be moved.
+
+        :raises TransferError: if the copy failed.
+        :raises Stopped: if it was stopped.
+        :raises ClaimLost: if the job was found to be another's.
+        """
+        try:
+            return self._copy()
+        except exception.TransferError:
+            # A stop breaks connections off, which looks like their failure.
+            self._check_stop()
+            raise
+        finally:
+            # A stop that comes while the end is written would spoil them.
+            self.release()
+
+    def _copy(self) -> settlement.Replicated:
+        image = self._examine_source()
+        latency = self._source.latency
+        image_id = self._prepare_destination(image)
+        began = time.monotonic()
+        expected = self._stream_data(image, image_id, latency)
+        seconds = time.monotonic() - began
+        self._check_stop()
+        evidence = verification.verify(
+            self._destination,
+            image_id,
+            image["size"],
+            expected,
+            self._read_back,
+        )
+        LOG.info("Job %s: verified, %s", self.job.id, evidence)
+        self._check_stop()
+        self._complete(image, image_id)
+        self._check_stop()
+        return settlement.Replicated(
+            evidence,
+            round(image["size"] / seconds) if image["size"] else None,
+        )
+
+    def _examine_source(self) -> images.Image:
+        image = self._source.show(self.job.source_image_id)
+        if image["status"] != "active":
+            raise exception.TransferError(
+                "source_not_active",
+                f"The source image is {image['status']} by now.",
+            )
+        if image["size"] != self.job.image_size:
+            raise exception.TransferError(
+                "source_size_differs",
+                "The source image's size is not what it was when the copy "
+                "was asked for.",
+            )
+        return image
+
+    def _prepare_destination(self, image: images.Image) -> str:
+        """Make the image that is to be filled, its id committed first."""
+        try:
+            carried = metadata.travelling(image, self._rules)
+        except exception.MetadataRefused as error:
+            raise exception.TransferError(
+                "metadata_refused", error.message
+            ) from error
+        self._check_stop()
+        if self.job.reserved_image_id:
+            # What an attempt before this one could not remove.
+            self._destination.remove(
+                self.job.reserved_image_id,
+                exists=self.job.destination_image_id is not None,
+            )
+            self._record(self._queue.image_removed, self.claim)
+        image_id = uuidutils.generate_uuid()
+        self._record(self._queue.reserve_image, self.claim, image_id)
+        self._create(self._new_image(carried, image_id))
+        self._record(self._queue.image_created, self.claim, image_id)
+        return image_id
+
+    def _new_image(self, carried: images.Image, image_id: str) -> images.Image:
+        """Return the image as it is until it is verified."""
+        image = {
+            **carried,
+            "id": image_id,
+            "owner": self.job.destination_tenant_id,
+            "visibility": "private",
+            "tags": [
+                *carried.get("tags", ()),
+                metadata.mark(self.job.source_region_id),
+            ],
+        }
+        if self.job.destination_image_name is not None:
+            image["name"] = self.job.destination_image_name
+        return image
+
+    def _create(self, image: images.Image) -> None:
+        try:
+            self._destination.create(image)
+        except answers.Refused:
+            # Only here is it certain that there is nothing to be removed.
+            self._record(self._queue.image_removed, self.claim)
+            raise
+
+    def _record(
+        self, write: Callable[P, None], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Write to the job's row, however long the database is away."""
+        try:
+            self._outages.wait_out(self._stopping, write, *args, **kwargs)
+        except Exception:
+            self._check_stop()
+            raise
+
+    def _stream_data(
+        self, image: images.Image, image_id: str, latency: float
+    ) -> verification.Digest:
+        """Read, and upload what is read, in one go.
+
+        :param latency: seconds that the source takes for an answer.
+        :returns: what the destination's data must hash to.
+        """
+        known = verification.recorded_digest(image)
+        usual = verification.USUAL_ALGORITHM
+        hasher = None if known else hashlib.new(usual)
+        data = self._new_stream(image, latency, hasher)
+        self._stream = data
+        try:
+            self._destination.upload(image_id, data if len(data) else b"")
+        finally:
+            data.close()
+        if hasher:
+            return verification.Digest(usual, hasher.hexdigest())
+        assert known
+        return known
+
+    def _new_stream(
+        self,
+        image: images.Image,
+        latency: float,
+        hasher: stream.Hasher | None,
+    ) -> stream.ImageStream:
+        return stream.ImageStream(
+            lambda first, last: self._source.download(
+                image["id"], first, last
+            ),
+            image["size"],
+            tuner=tuner.Tuner(
+                self._options.min_streams,
+                self._options.max_streams,
+                latency,
+            ),
+            window=self._window,
+            chunk_size=self._options.chunk_size,
+            limits=self._limits,
+            wait=self._wait,
+            abort=self.connections.break_off,
+            hasher=hasher,
+        )
+
+    def _wait(self, seconds: float) -> None:
+        """Wait, unless the copy is stopped."""
+        if seconds:
+            self._stopping.wait(seconds)
+        self._check_stop()
+
+    def _read_back(self, image_id: str, size: int) -> span.Span:
+        return span.Span(
+            lambda first, last: self._destination.download(
+                image_id, first, last
+            ),
+            size,
+            0,
+            size,
+            chunk_size=self._options.chunk_size,
+            wait=self._wait,
+            failed=stream.taken_up_again,
+            skip=True,
+        )
+
+    def _complete(self, image: images.Image, image_id: str) -> None:
+        """Take the mark from the image, which is the user's from now on."""
+        carried = metadata.travelling(image, self._rules)
+        final: dict[str, Any] = {"tags": carried.get("tags", [])}
+        if image.get("protected"):
+            final["protected"] = True
+        self._destination.change(image_id, **final)
+
+    def _check_stop(self) -> None:
+        if self._stop_reason:
+            raise Stopped(self._stop_reason)
