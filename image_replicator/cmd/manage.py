@@ -1,0 +1,168 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""image-replicator-manage: looks after the database, and what hangs on it.
+
+What begins with ``db`` is here, ``worker`` is in fleet, ``image`` in orphans.
+Each command is a function that takes the configuration, with the arguments in
+``conf.command``, and returns the exit status.
+"""
+
+import argparse
+import datetime
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from oslo_config import cfg
+from oslo_db import exception as db_exc
+
+from image_replicator import conf as ir_conf
+from image_replicator import exception
+from image_replicator.cmd import fleet
+from image_replicator.cmd import orphans
+from image_replicator.cmd import output
+from image_replicator.db import engines
+from image_replicator.db import migration
+from image_replicator.db import repository
+
+
+def _upgrade(conf: cfg.ConfigOpts) -> int:
+    branch: migration.Branch | None = None
+    if conf.command.expand:
+        branch = "expand"
+    elif conf.command.contract:
+        branch = "contract"
+    migration.upgrade(engines.Database(conf).engine, branch)
+    return _version(conf)
+
+
+def _version(conf: cfg.ConfigOpts) -> int:
+    for version in migration.versions(engines.Database(conf).engine):
+        print(
+            f"{version.branch}: {version.current or 'none'} "
+            f"(newest: {version.head})"
+        )
+    return 0
+
+
+def _purge(conf: cfg.ConfigOpts) -> int:
+    jobs = repository.JobRepository(conf)
+    older_than = datetime.timedelta(days=conf.command.older_than)
+    purged = 0
+    while batch := jobs.purge(older_than, conf.command.batch_size):
+        purged += batch
+    print(f"{purged} jobs purged")
+    return 0
+
+
+def _add_commands(subparsers: Any) -> None:
+    _add_database(subparsers)
+    fleet.add_commands(subparsers)
+    orphans.add_commands(subparsers)
+
+
+def _add_database(subparsers: Any) -> None:
+    database = subparsers.add_parser("db", help="look after the database")
+    actions = database.add_subparsers(dest="action", required=True)
+
+    upgrade = actions.add_parser(
+        "upgrade", help="bring the schema to this release's"
+    )
+    phase = upgrade.add_mutually_exclusive_group()
+    phase.add_argument(
+        "--expand",
+        action="store_true",
+        help="only add what is new: the release before goes on working",
+    )
+    phase.add_argument(
+        "--contract",
+        action="store_true",
+        help="only remove what is old: every process runs the new release",
+    )
+    upgrade.set_defaults(func=_upgrade)
+
+    version = actions.add_parser("version", help="show the schema's version")
+    version.set_defaults(func=_version)
+
+    purge = actions.add_parser("purge", help="delete finished jobs")
+    purge.add_argument(
+        "--older-than",
+        type=_days,
+        required=True,
+        metavar="DAYS",
+        help="days since they finished",
+    )
+    purge.add_argument(
+        "--batch-size",
+        type=_count,
+        default=1000,
+        metavar="JOBS",
+        help="jobs deleted in one transaction (default: 1000)",
+    )
+    purge.set_defaults(func=_purge)
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1
+    # No further than the databases' calendars reach back, and no NaN.
+    if not 0 <= days < 365000:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number from 0 to 365000"
+        )
+    return days
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a whole number above 0"
+        )
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    :returns: the process's exit status.
+    """
+    command = cfg.SubCommandOpt(
+        "command", title="Commands", handler=_add_commands
+    )
+    try:
+        conf = ir_conf.load(
+            sys.argv[1:] if argv is None else argv,
+            prog=output.PROG,
+            cli_opts=[command],
+        )
+        # The output is for what was asked; it goes on without Alembic's
+        # account of it.
+        conf.set_default("use_stderr", True)
+        conf.set_default(
+            "default_log_levels", [*conf.default_log_levels, "alembic=WARN"]
+        )
+        ir_conf.setup_logging(conf)
+        status: int = conf.command.func(conf)
+    except exception.ImageReplicatorError as error:
+        output.complain(error)
+        return 1
+    except db_exc.DBError as error:
+        output.complain(f"the database: {error}")
+        return 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""image-replicator-manage image: looks after images that nobody answers for.
+
+A worker marks an image until it is verified, and names it in the job's row
+before it makes it. So an image with the mark that no job names is nobody's:
+its job was purged, or lost with a database that was restored from a backup.
+"""
+
+import argparse
+import datetime
+from collections.abc import Iterator
+from typing import Any
+from typing import Final
+
+from oslo_config import cfg
+from oslo_utils import timeutils
+
+from image_replicator import exception
+from image_replicator import identity
+from image_replicator import metadata
+from image_replicator.cmd import output
+from image_replicator.db import repository
+from image_replicator.images import region as ir_region
+
+_COLUMNS: Final = {
+    "region_id": "Region",
+    "id": "Image",
+    "owner": "Project",
+    "status": "Status",
+    "size": "Bytes",
+    "created_at": "Created",
+    "removed": "Removed",
+}
+
+#: Time for a worker to find out that it fills an image for a lost job.
+_DEFAULT_HOURS: Final = 24.0
+
+
+class _Cleaner:
+    """Finds, and may remove, the orphans of all regions.
+
+    :ivar failed: whether something could not be looked at or removed.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        source = conf.command.source_region or conf.region_id
+        if not source:
+            raise exception.ConfigurationError(
+                "[DEFAULT] region_id: not set; name the region that the "
+                "images were copied from with --source-region"
+            )
+        self._conf = conf
+        self._mark = metadata.mark(source)
+        self._before = timeutils.utcnow(
+            with_timezone=True
+        ) - datetime.timedelta(hours=conf.command.older_than)
+        self._identity = identity.Identity(conf)
+        self._jobs = repository.JobRepository(conf)
+        self.failed = False
+
+    def run(self) -> Iterator[dict[str, Any]]:
+        """Yield each orphan, removed if that was asked for."""
+        regions = self._conf.command.regions or sorted(
+            self._identity.image_regions()
+        )
+        for region_id in regions:
+            try:
+                yield from self._in_region(region_id)
+            except exception.TransferError as error:
+                self._note(f"region {region_id}: {error}")
+
+    def _in_region(self, region_id: str) -> Iterator[dict[str, Any]]:
+        images = self._images(region_id)
+        old = [
+            image
+            for image in images.list_tagged(self._mark)
+            if timeutils.parse_isotime(image["created_at"]) < self._before
+        ]
+        # Asked last: who makes an image names it before.
+        known = self._jobs.known_images([image["id"] for image in old])
+        for image in old:
+            if image["id"] not in known:
+                yield {
+                    **{key: image.get(key) for key in _COLUMNS},
+                    "region_id": region_id,
+                    "removed": self._remove(images, image["id"]),
+                }
+
+    def _remove(self, images: ir_region.RegionImages, image_id: str) -> bool:
+        if not self._conf.command.remove:
+            return False
+        try:
+            images.remove(image_id, exists=True)
+        except exception.TransferError as error:
+            self._note(f"image {image_id}: {error}")
+            return False
+        return True
+
+    def _note(self, problem: str) -> None:
+        output.complain(problem)
+        self.failed = True
+
+    def _images(self, region_id: str) -> ir_region.RegionImages:
+        return ir_region.RegionImages(
+            self._identity.session,
+            region_id,
+            self._conf.service_auth.valid_interfaces,
+            "destination",
+            ir_region.Timeouts(
+                connect=self._conf.transfer.connect_timeout,
+                read=self._conf.transfer.read_timeout,
+                upload_response=self._conf.transfer.upload_response_timeout,
+            ),
+        )
+
+
+def _orphans(conf: cfg.ConfigOpts) -> int:
+    cleaner = _Cleaner(conf)
+    output.show(conf.command.format, _COLUMNS, list(cleaner.run()))
+    return int(cleaner.failed)
+
+
+def add_commands(subparsers: Any) -> None:
+    image = subparsers.add_parser(
+        "image", help="look after images at the destinations"
+    )
+    actions = image.add_subparsers(dest="action", required=True)
+    orphans = actions.add_parser(
+        "orphans", help="show unfinished images that no job answers for"
+    )
+    orphans.add_argument(
+        "--region",
+        dest="regions",
+        action="append",
+        metavar="REGION",
+        help="to look in; may be given more than once (default: all)",
+    )
+    orphans.add_argument(
+        "--source-region",
+        metavar="REGION",
+        help="that they were copied from (default: [DEFAULT] region_id)",
+    )
+    orphans.add_argument(
+        "--older-than",
+        type=_hours,
+        default=_DEFAULT_HOURS,
+        metavar="HOURS",
+        help="hours since they were created (default: 24)",
+    )
+    orphans.add_argument(
+        "--remove", action="store_true", help="remove what is found"
+    )
+    output.add_format(orphans)
+    orphans.set_defaults(func=_orphans)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = -1
+    # No further than calendars reach back, and no NaN.
+    if not 0 <= hours < 1000000:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number from 0 to 1000000"
+        )
+    return hours

@@ -1,0 +1,91 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""image-replicator-worker: carries images from region to region."""
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent import futures
+from typing import Final
+
+from oslo_log import log as logging
+
+from image_replicator import conf as ir_conf
+from image_replicator import exception
+from image_replicator import identity
+from image_replicator.db import queue
+from image_replicator.worker import engine
+
+LOG = logging.getLogger(__name__)
+
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Work until SIGTERM.
+
+    :returns: the process's exit status.
+    """
+    # Blocked before any thread is there, so that all inherit it: signals are
+    # then taken by sigwait below, and no handler interrupts anything.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    prog = "image-replicator-worker"
+    try:
+        conf = ir_conf.load(sys.argv[1:] if argv is None else argv, prog=prog)
+        session = identity.service_session(conf)
+        jobs = queue.JobQueue(conf)
+    except exception.ConfigurationError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 1
+    ir_conf.setup_logging(conf)
+    work = engine.Engine(conf, jobs, session)
+    with futures.ThreadPoolExecutor(1, "engine") as pool:
+        running = pool.submit(work.run)
+        _stop_on_signals(work, running)
+    try:
+        running.result()
+    except Exception:
+        LOG.exception("The worker broke down")
+        return 1
+    return 0
+
+
+def _stop_on_signals(
+    work: engine.Engine, running: "futures.Future[None]"
+) -> None:
+    """Stop gently at the first SIGTERM; at once at a second, or a SIGINT.
+
+    Not by sigtimedwait: CPython's makes up a signal when the process was
+    halted for longer than it was to wait, as it is when its machine migrates.
+    """
+    waiting = threading.get_ident()
+    running.add_done_callback(
+        lambda _running: signal.pthread_kill(waiting, signal.SIGTERM)
+    )
+    terminated = False
+    while True:
+        received = signal.sigwait(_STOP_SIGNALS)
+        if running.done():
+            return
+        if terminated or received == signal.SIGINT:
+            LOG.warning("Stopping at once")
+            work.stop_now()
+        else:
+            LOG.info("Stopping")
+            work.stop()
+        terminated = True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
