@@ -1,0 +1,323 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The extension around a pretended Glance, with SQLite and no Keystone.
+
+``auth_token``'s work is simulated: what it would add to the environ is given
+by the test. Everything from there on is real.
+"""
+
+import datetime
+import json
+import pathlib
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from typing import Final
+
+import fixtures
+import sqlalchemy as sa
+import testtools
+import webob
+from oslo_utils import uuidutils
+from webtest import lint
+
+from image_replicator import api
+from image_replicator import conf as ir_conf
+from image_replicator import context
+from image_replicator import identity
+from image_replicator.api import router
+from image_replicator.db import models
+from image_replicator.db import repository
+from image_replicator.images import region
+from image_replicator.jobs import JobStatus
+from image_replicator.tests.fixtures import settings
+
+SOURCE: Final = "236ae314ef6944f4ab98fa7519e54325"
+DESTINATION: Final = "91b5c7c09cbd45caa3c146fd67ae471e"
+OTHER: Final = "0123456789abcdef0123456789abcdef"
+
+ADMIN: Final = ("admin", "manager", "member", "reader")
+MEMBER: Final = ("member", "reader")
+READER: Final = ("reader",)
+
+#: Headers of a request that speaks version 1.1.
+V1_1: Final = {"OpenStack-API-Version": "image-replicator 1.1"}
+
+_SECRET: Final = "pa55word-of-the-service"
+_EPOCH: Final = datetime.datetime(2016, 6, 10, 4, 34, 45)
+
+
+def environ(
+    tenant: str | None = SOURCE,
+    roles: tuple[str, ...] = MEMBER,
+    methods: tuple[str, ...] = ("password",),
+) -> dict[str, Any]:
+    """Return what auth_token adds for a token that it confirmed.
+
+    :param tenant: the token's project; None for a token without one.
+    :param methods: how the token was got.
+    """
+    added: dict[str, Any] = {
+        context.TOKEN_AUTH: object(),
+        "keystone.token_info": {"token": {"methods": list(methods)}},
+        "HTTP_X_IDENTITY_STATUS": "Confirmed",
+        "HTTP_X_AUTH_TOKEN": "t0ken-of-the-caller",
+        "HTTP_X_USER_ID": "0badcafe0badcafe0badcafe0badcafe",
+        "HTTP_X_ROLES": ",".join(roles),
+    }
+    if tenant:
+        added["HTTP_X_PROJECT_ID"] = tenant
+    return added
+
+
+def image(**values: Any) -> dict[str, Any]:
+    """Return an active image as Glance shows it."""
+    return {
+        "id": uuidutils.generate_uuid(),
+        "name": "Test-image-Ubuntu",
+        "status": "active",
+        "size": 4,
+        "owner": SOURCE,
+        **values,
+    }
+
+
+class Glance:
+    """The wrapped application: knows the images that it is told of.
+
+    :ivar images: by id.
+    :ivar asked: the environ of every request that reached it.
+    :ivar download_status: what it answers to who asks for an image's data.
+    """
+
+    def __init__(self) -> None:
+        self.images: dict[str, dict[str, Any]] = {}
+        self.asked: list[dict[str, Any]] = []
+        self.download_status = HTTPStatus.PARTIAL_CONTENT
+
+    def add(self, **values: Any) -> dict[str, Any]:
+        """Let there be an image, and return it."""
+        added = image(**values)
+        self.images[added["id"]] = added
+        return added
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        self.asked.append(dict(environ))
+        return self._answer(environ["PATH_INFO"])(environ, start_response)
+
+    def _answer(self, path: str) -> webob.Response:
+        prefix, _, rest = path.partition("/v2/images/")
+        image_id, _, suffix = rest.partition("/")
+        if prefix or image_id not in self.images:
+            return webob.Response("Glance's own 404", status=404)
+        if suffix == "file":
+            return webob.Response(b"d", status=int(self.download_status))
+        return webob.Response(json=self.images[image_id])
+
+
+class ApiTestCase(testtools.TestCase):
+    """A test of the extension as Glance's pipeline calls it.
+
+    :ivar app: the extension, wrapped into a check of WSGI's rules
+    :ivar conf: its configuration
+    :ivar glance: what it wraps
+    :ivar logged: a fixture that holds what was logged
+    :ivar up: whether the destination's image service answers
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.logged = self.useFixture(fixtures.FakeLogger())
+        self.glance = Glance()
+        self.up = True
+        self._pretend(identity.Identity, "standing_in", self.standing_in)
+        self._pretend(
+            identity.Identity, "destination_region", self.destination_region
+        )
+        self._pretend(region, "is_up", lambda *args: self.up)
+        self.build()
+
+    def _pretend(self, owner: Any, name: str, replacement: Any) -> None:
+        self.useFixture(fixtures.MockPatchObject(owner, name, replacement))
+
+    def build(self, **overrides: settings.Section) -> None:
+        """Build the extension anew.
+
+        :param overrides: of the configuration, by section
+        """
+        database = f"sqlite:///{self.directory}/jobs.sqlite"
+        values = settings.merge(
+            {
+                "DEFAULT": {"region_id": "ot1"},
+                "database": {"connection": database},
+                "service_auth": {
+                    "auth_type": "password",
+                    "auth_url": "http://127.0.0.1:1/v3",
+                    "password": _SECRET,
+                },
+            },
+            overrides,
+        )
+        path = settings.write(self.directory / "test.conf", values)
+        self.conf = ir_conf.load(config_file=str(path))
+        self.extension = api.wrap(self.glance, self.conf)
+        self.app = lint.middleware(self.extension)
+        self.repository = repository.JobRepository(self.conf)
+
+    # What Keystone would say; tests replace these.
+
+    def standing_in(
+        self, project_id: str, who: context.RequestContext
+    ) -> context.RequestContext:
+        """Return the caller in another project: a member there, too."""
+        return context.RequestContext(
+            project_id=project_id, roles=list(MEMBER), overwrite=False
+        )
+
+    def destination_region(
+        self, project_id: str, source_region: str, wanted: str | None = None
+    ) -> str:
+        """Return where a copy goes."""
+        return wanted or "ot2"
+
+    # Requests
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        caller: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        **extra_environ: str,
+    ) -> webob.Response:
+        """Send a request below the base path.
+
+        :param caller: what auth_token adds; None is a member of the source
+        :param extra_environ: laid over the environ that all this makes
+        """
+        request = webob.Request.blank(
+            router.BASE_PATH + path,
+            environ=dict(environ() if caller is None else caller),
+            method=method,
+            headers={"Accept": "application/json", **(headers or {})},
+            body=body,
+        )
+        request.environ.update(extra_environ)
+        response = request.get_response(self.app)
+        # Read and closed, as a server would.
+        _ = response.body
+        return response
+
+    def get(self, path: str, **kwargs: Any) -> webob.Response:
+        """Send a GET."""
+        return self.request("GET", path, **kwargs)
+
+    def post(self, body: Any, **kwargs: Any) -> webob.Response:
+        """Ask for a copy.
+
+        :param body: bytes as they are; all else becomes JSON
+        """
+        if not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        return self.request("POST", "/jobs", body=body, **kwargs)
+
+    def copy(
+        self, image_id: str, tenant: str = DESTINATION, **kwargs: Any
+    ) -> webob.Response:
+        """Ask for a copy of an image to a tenant."""
+        body = {"image_id": image_id, "tenant_id_dst": tenant}
+        return self.post(body, **kwargs)
+
+    def act(self, job_id: str, body: Any, **kwargs: Any) -> webob.Response:
+        """Send an action for a job, in version 1.1.
+
+        :param body: bytes as they are; all else becomes JSON
+        """
+        if not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        path = f"/jobs/{job_id}/action"
+        return self.request("POST", path, body=body, headers=V1_1, **kwargs)
+
+    def retry(self, job_id: str, **kwargs: Any) -> webob.Response:
+        """Ask for another run of a job."""
+        return self.act(job_id, {"retry": {}}, **kwargs)
+
+    # The database
+
+    def add_job(self, **values: Any) -> str:
+        """Insert a row into the table of jobs, and return its id."""
+        row = {
+            "id": uuidutils.generate_uuid(),
+            "status": JobStatus.REPLICATE_REQUESTED,
+            "active": True,
+            "source_image_id": uuidutils.generate_uuid(),
+            "source_image_name": "Test-image-Ubuntu",
+            "source_region_id": "ot1",
+            "source_tenant_id": SOURCE,
+            "destination_region_id": "ot2",
+            "destination_tenant_id": DESTINATION,
+            "image_size": 100,
+            "bytes_copied": 0,
+            "attempts": 0,
+            "request_id": "req-test",
+            "created_at": _EPOCH,
+            "updated_at": _EPOCH,
+            **values,
+        }
+        with self.repository.engine.begin() as connection:
+            connection.execute(sa.insert(models.Job).values(row))
+        job_id: str = row["id"]
+        return job_id
+
+    def add_job_that_is_over(self, **values: Any) -> str:
+        """Insert a canceled job of an image that there is."""
+        return self.add_job(
+            **{
+                "source_image_id": self.glance.add()["id"],
+                "status": JobStatus.CANCELED,
+                "active": None,
+                **values,
+            }
+        )
+
+    def count_jobs(self) -> int:
+        """Return how many jobs there are."""
+        with self.repository.engine.connect() as connection:
+            count = sa.select(sa.func.count()).select_from(models.Job)
+            return connection.scalars(count).one()
+
+    # Answers
+
+    def assert_error(
+        self, status: int, response: webob.Response, *words: str
+    ) -> None:
+        """Check that an answer is an error as the old client parses it.
+
+        :param words: what its message must say
+        """
+        self.assertEqual(status, response.status_int, response.body)
+        error = response.json["error"]
+        self.assertEqual({"code", "title", "message"}, set(error))
+        self.assertEqual(status, error["code"])
+        self.assertEqual(HTTPStatus(status).phrase, error["title"])
+        for word in words:
+            self.assertIn(word, error["message"])
+
+    def assert_no_secret(self, *texts: str) -> None:
+        """Check that no secret that the extension knows is in any text."""
+        for secret in (_SECRET, "t0ken-of-the-caller"):
+            for text in texts:
+                self.assertNotIn(secret, text)

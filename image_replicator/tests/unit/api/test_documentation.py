@@ -1,0 +1,156 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What users are told in doc/source/user is what the code does."""
+
+import ast
+import json
+import pathlib
+import re
+import textwrap
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+from typing import Final
+
+import testtools
+
+import image_replicator
+from image_replicator import exception
+from image_replicator.api import router
+from image_replicator.api import schemas
+from image_replicator.images import answers
+from image_replicator.jobs import JobStatus
+from image_replicator.tests.unit.api import base
+
+_PACKAGE: Final = pathlib.Path(image_replicator.__file__).parent
+_PAGES: Final = _PACKAGE.parent.joinpath("doc", "source", "user")
+
+#: Calls that an error's code is an argument of, and those that take its end:
+#: what happened, on whichever side it did.
+_TAKE_CODE: Final = frozenset({"TransferError", "Failed", "fail"})
+_TAKE_KIND: Final = frozenset({"_error"})
+_SIDES: Final = ("source", "destination")
+_WORD: Final = re.compile(r"[a-z]+(_[a-z]+)*\Z")
+
+
+def page(name: str) -> str:
+    """Return the text of a page."""
+    return _PAGES.joinpath(name).read_text()
+
+
+class TestErrorCodes(testtools.TestCase):
+    """Each code of a failed job stands in the table, and no other does."""
+
+    def test_table_is_complete(self) -> None:
+        kinds = {*self.given(_TAKE_KIND), *answers.KINDS.values(), "failed"}
+        by_side = {f"{side}_{kind}" for side in _SIDES for kind in kinds}
+        made = by_side | set(self.given(_TAKE_CODE))
+        self.assertEqual(sorted(made), sorted(self.documented()))
+
+    def documented(self) -> list[str]:
+        table = page("errors.rst").partition("_error-codes:")[2]
+        rows = re.findall(r"^   \* - (``.*``)$", table, re.MULTILINE)
+        return [code for row in rows for code in re.findall("``(.*?)``", row)]
+
+    def given(self, names: frozenset[str]) -> Iterator[str]:
+        """Return the words that are arguments of calls by these names."""
+        for package in ("worker", "images"):
+            for path in _PACKAGE.joinpath(package).rglob("*.py"):
+                for node in ast.walk(ast.parse(path.read_text())):
+                    if isinstance(node, ast.Call) and _name(node) in names:
+                        yield from _words(node)
+
+
+def _name(call: ast.Call) -> str:
+    """Return what is called, without what it belongs to."""
+    return ast.unparse(call.func).rpartition(".")[2]
+
+
+def _words(call: ast.Call) -> Iterator[str]:
+    for argument in call.args:
+        if isinstance(argument, ast.Constant):
+            if _WORD.match(str(argument.value)):
+                yield str(argument.value)
+
+
+class TestStatuses(testtools.TestCase):
+    def test_table_is_complete(self) -> None:
+        statuses = {
+            error.status
+            for error in vars(exception).values()
+            if isinstance(error, type)
+            and issubclass(error, exception.APIError)
+        }
+        rows = re.findall(r"^   \* - (\d+)$", page("errors.rst"), re.MULTILINE)
+        self.assertEqual(
+            sorted(statuses - {HTTPStatus.INTERNAL_SERVER_ERROR}),
+            [int(row) for row in rows],
+        )
+
+
+class TestReference(base.ApiTestCase):
+    """The page of the API, and the examples on it."""
+
+    def test_every_operation_has_its_row(self) -> None:
+        text = page("api.rst")
+        for route in router.ROUTES:
+            request = re.escape(f"``{route.method} {route.path}``")
+            self.assertRegex(
+                text, rf"{request}\n     - \d+\n     - {route.since}\n"
+            )
+
+    def test_every_key_of_a_job_has_its_row(self) -> None:
+        path = f"/jobs/{self.add_job()}"
+        first = set(self.get(path).json)
+        latest = self.get(path, headers=base.V1_1).json
+        table = page("api.rst").partition("_show-a-job:")[2]
+        rows = re.findall(r"^   \* - ``(.*)``\n     - (.*)$", table, re.M)
+        self.assertEqual(
+            [(key, "1.0" if key in first else "1.1") for key in latest], rows
+        )
+
+    def examples(self, *keys: str) -> list[Any]:
+        """Return the examples that have all of these keys."""
+        blocks = re.findall(
+            r"^\.\. code-block:: json\n\n((?:   .*\n|\n)+)",
+            page("api.rst"),
+            re.MULTILINE,
+        )
+        parsed = [json.loads(textwrap.dedent(block)) for block in blocks]
+        return [one for one in parsed if set(keys) <= set(one)]
+
+    def test_jobs(self) -> None:
+        path = f"/jobs/{self.add_job()}"
+        first = list(self.get(path).json)
+        latest = list(self.get(path, headers=base.V1_1).json)
+        one, *others = self.examples("job_id", "status")
+        self.assertEqual(first, list(one))
+        self.assertEqual(4, len(others))
+        for example in others:
+            self.assertEqual(latest, list(example))
+            self.assertIn(example["status"], list(JobStatus))
+
+    def test_requests(self) -> None:
+        (request,) = self.examples("image_id")
+        schemas.validate(request, schemas.CREATE_JOB_1_1, "example")
+        properties: Any = schemas.CREATE_JOB_1_1["properties"]
+        self.assertEqual(list(properties), list(request))
+        (action,) = self.examples("retry")
+        schemas.validate(action, schemas.JOB_ACTION, "example")
+
+    def test_versions(self) -> None:
+        (example,) = self.examples("versions")
+        (link,) = example["versions"][0]["links"]
+        link["href"] = f"http://localhost{router.BASE_PATH}"
+        self.assertEqual(example, self.get("").json)

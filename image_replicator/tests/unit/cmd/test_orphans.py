@@ -1,0 +1,215 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""image-replicator-manage image, as operators run it."""
+
+import datetime
+import json
+from typing import Any
+
+import fixtures
+from oslo_utils import uuidutils
+
+from image_replicator import conf as ir_conf
+from image_replicator.cmd import manage
+from image_replicator.db import queue
+from image_replicator.jobs import NewJob
+from image_replicator.tests.unit import glances
+from image_replicator.tests.unit.cmd import base
+
+
+class _Identity:
+    """Keystone, as far as the command asks it."""
+
+    def __init__(self, **regions: glances.FakeGlance) -> None:
+        self.session = glances.new_session(**regions)
+        self._regions = frozenset(regions)
+
+    def image_regions(self) -> frozenset[str]:
+        return self._regions
+
+
+class TestOrphans(base.CommandTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.near = self.useFixture(glances.FakeGlance())
+        self.far = self.useFixture(glances.FakeGlance())
+        known = _Identity(far=self.far, near=self.near)
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                "image_replicator.identity.Identity", lambda conf: known
+            )
+        )
+
+    def _add(
+        self, glance: glances.FakeGlance, hours: float = 25, **changes: Any
+    ) -> str:
+        """Have a marked image that was created so long ago."""
+        image_id = uuidutils.generate_uuid()
+        created = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
+            hours=hours
+        )
+        values = {
+            "owner": "destination",
+            "created_at": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "tags": ["of a user", "image_replicator:ot1"],
+        }
+        glance.add(image_id, b"data", **values | changes)
+        return image_id
+
+    def _orphans(self, *argv: str) -> base.Done:
+        return self.call(manage.main, "image", "orphans", *argv)
+
+    def _found(self, *argv: str) -> list[dict[str, Any]]:
+        done = self._orphans("--format", "json", *argv)
+        self.assertEqual((0, ""), (done.status, done.errors))
+        found: list[dict[str, Any]] = json.loads(done.output)
+        return found
+
+    def _answer_for(self, image_id: str) -> None:
+        """Have a job that fills this image."""
+        argv = ["--config-file", str(self.config_file)]
+        jobs = queue.JobQueue(ir_conf.load(argv))
+        self.addCleanup(jobs.engine.dispose)
+        jobs.create(
+            NewJob(
+                source_image_id="image",
+                source_image_name="name",
+                source_region_id="ot1",
+                source_tenant_id="source",
+                destination_region_id="near",
+                destination_tenant_id="destination",
+                image_size=1,
+                request_id="req-1",
+            )
+        )
+        claimed = jobs.claim_next("worker")
+        assert claimed
+        jobs.reserve_image(claimed[1], image_id)
+
+    def test_there_is_none(self) -> None:
+        self.assertEqual([], self._found())
+
+    def test_in_all_regions(self) -> None:
+        near, far = self._add(self.near), self._add(self.far)
+        self.assertEqual(
+            {
+                "region_id": "near",
+                "id": near,
+                "owner": "destination",
+                "status": "active",
+                "size": 4,
+                "created_at": self.near.images[near]["created_at"],
+                "removed": False,
+            },
+            self._found()[1],
+        )
+        self.assertEqual([far, near], [one["id"] for one in self._found()])
+        self.assertIn(near, self.near.images)
+        self.assertIn(far, self.far.images)
+
+    def test_for_people(self) -> None:
+        image_id = self._add(self.near)
+        done = self._orphans()
+        self.assertEqual((0, ""), (done.status, done.errors))
+        for word in ("Region", "near", image_id, "destination", "active"):
+            self.assertIn(word, done.output)
+
+    def test_in_some_regions(self) -> None:
+        near = self._add(self.near)
+        self._add(self.far)
+        found = self._found("--region", "near")
+        self.assertEqual([near], [one["id"] for one in found])
+        self.assertEqual([], self.far.seen)
+        found = self._found("--region", "near", "--region", "far")
+        self.assertEqual(2, len(found))
+
+    def test_what_a_job_answers_for_is_none(self) -> None:
+        image_id = self._add(self.near)
+        self._answer_for(image_id)
+        self.assertEqual([], self._found("--remove"))
+        self.assertIn(image_id, self.near.images)
+
+    def test_what_is_young_is_none(self) -> None:
+        young = self._add(self.near, hours=23)
+        old = self._add(self.near, hours=50)
+        for hours, expected in (
+            (None, [old]),
+            ("51", []),
+            ("22.5", [young, old]),
+        ):
+            argv = ["--older-than", hours] if hours else []
+            found = self._found(*argv)
+            self.assertEqual(expected, [one["id"] for one in found])
+
+    def test_another_source(self) -> None:
+        ours = self._add(self.near)
+        others = self._add(self.near, tags=["image_replicator:ot9"])
+        for argv, image_id in (
+            ([], ours),
+            (["--source-region", "ot9"], others),
+        ):
+            found = self._found(*argv)
+            self.assertEqual([image_id], [one["id"] for one in found])
+
+    def test_the_source_must_be_known(self) -> None:
+        self.configure(DEFAULT={"region_id": None})
+        done = self._orphans()
+        self.assertEqual(1, done.status)
+        self.assert_explained(done, "[DEFAULT] region_id", "--source-region")
+        self.assertEqual([], self._found("--source-region", "ot1"))
+
+    def test_they_are_removed(self) -> None:
+        self._add(self.near)
+        self._add(self.far, protected=True, os_hidden=True)
+        unmarked = uuidutils.generate_uuid()
+        self.near.add(unmarked, b"data")
+        found = self._found("--remove")
+        self.assertEqual([True, True], [one["removed"] for one in found])
+        self.assertEqual([unmarked], list(self.near.images))
+        self.assertEqual({}, self.far.images)
+
+    def test_what_cannot_be_removed(self) -> None:
+        stays = self._add(self.far)
+        goes = self._add(self.near)
+        self.far.on("DELETE", "image", glances.saying(500))
+        done = self._orphans("--remove", "--format", "json")
+        self.assertEqual(1, done.status)
+        self.assertEqual(
+            {stays: False, goes: True},
+            {one["id"]: one["removed"] for one in json.loads(done.output)},
+        )
+        self.assert_explained(done, f"image {stays}:")
+
+    def test_a_region_that_cannot_be_looked_at(self) -> None:
+        image_id = self._add(self.near)
+        done = self._orphans(
+            *("--region", "gone", "--region", "near", "--format", "json")
+        )
+        self.assertEqual(1, done.status)
+        self.assertEqual(
+            [image_id], [one["id"] for one in json.loads(done.output)]
+        )
+        self.assert_explained(done, "region gone:")
+
+    def test_bad_arguments(self) -> None:
+        for hours in ("day", "-1", "nan", "1000000"):
+            done = self._orphans("--older-than", hours)
+            self.assertEqual(2, done.status)
+            self.assert_explained(done, f"'{hours}'")
+
+
+class TestNoKeystone(base.CommandTestCase):
+    def test_it_does_not_answer(self) -> None:
+        done = self.call(manage.main, "image", "orphans")
+        self.assertEqual(1, done.status)
+        self.assert_explained(done, "image-replicator-manage:")

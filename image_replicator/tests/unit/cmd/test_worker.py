@@ -1,0 +1,97 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The worker's command: what its exit status tells."""
+
+import io
+import pathlib
+import signal
+import threading
+
+import fixtures
+import testtools
+
+from image_replicator.cmd import worker
+from image_replicator.worker import engine
+
+
+class TestMain(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        # What the command blocks, it blocks in this thread.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
+        # Setting up logging changes it for the whole process.
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                "image_replicator.conf.setup_logging", lambda _conf: None
+            )
+        )
+        self.command_thread = threading.get_ident()
+        self.logger = self.useFixture(fixtures.FakeLogger())
+        self.stderr = io.StringIO()
+        self.useFixture(fixtures.MonkeyPatch("sys.stderr", self.stderr))
+
+    def _main(self, auth_type: str = "password") -> int:
+        directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        path = directory / "image-replicator.conf"
+        path.write_text(
+            f"[database]\nconnection = sqlite:///{directory}/jobs.sqlite\n"
+            f"[service_auth]\nauth_type = {auth_type}\n"
+            "auth_url = http://127.0.0.1:9/v3\n"
+        )
+        return worker.main(["--config-file", str(path)])
+
+    def _signal(self, number: int) -> None:
+        # To the process, any thread that another test left could take it.
+        signal.pthread_kill(self.command_thread, number)
+
+    def _run_instead(self, run: object) -> None:
+        self.useFixture(fixtures.MockPatchObject(engine.Engine, "run", run))
+
+    def test_a_signal_ends_it_with_0(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+
+            def run(work: engine.Engine, number: int = number) -> None:
+                self._signal(number)
+                work._stopping.wait(10)
+
+            self._run_instead(run)
+            self.assertEqual(0, self._main())
+
+    def test_the_first_sigterm_is_gentle_the_second_is_not(self) -> None:
+        urgent = []
+
+        def run(work: engine.Engine) -> None:
+            for wanted in (work._stopping, work._stopping_now):
+                urgent.append(work._stopping_now.is_set())
+                self._signal(signal.SIGTERM)
+                wanted.wait(10)
+            urgent.append(work._stopping_now.is_set())
+
+        self._run_instead(run)
+        self.assertEqual(0, self._main())
+        self.assertEqual([False, False, True], urgent)
+
+    def test_an_engine_that_breaks_down_ends_it_with_1(self) -> None:
+        def run(work: engine.Engine) -> None:
+            raise RuntimeError("unforeseen")
+
+        self._run_instead(run)
+        self.assertEqual(1, self._main())
+        self.assertIn("unforeseen", self.logger.output)
+
+    def test_a_configuration_that_cannot_work_ends_it_with_1(self) -> None:
+        threads = threading.active_count()
+        self.assertEqual(1, self._main(auth_type="unheard-of"))
+        self.assertEqual(threads, threading.active_count())
+        self.assertIn("[service_auth]", self.stderr.getvalue())

@@ -1,0 +1,75 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the repository refuses before it asks the database."""
+
+import itertools
+from typing import Any
+
+import testtools
+
+from image_replicator.db import statements
+from image_replicator.jobs import ACTIVE
+from image_replicator.jobs import CANCELABLE
+from image_replicator.jobs import FINAL
+from image_replicator.jobs import JobStatus
+from image_replicator.jobs import TRANSITIONS
+
+
+class _Written(Exception):
+    """A statement was about to be sent."""
+
+
+class _Connection:
+    def execute(self, statement: Any) -> None:
+        raise _Written
+
+
+class TestChange(testtools.TestCase):
+    def test_every_pair_of_statuses(self) -> None:
+        """A change that does not exist is not even tried."""
+        connection: Any = _Connection()
+        for from_, to in itertools.product(JobStatus, repeat=2):
+            # Another owner goes on with what this one was doing.
+            stays = from_ is to and to in ACTIVE
+            allowed = to in TRANSITIONS[from_] or stays
+            self.assertRaises(
+                _Written if allowed else ValueError,
+                statements.change,
+                connection,
+                {from_},
+                to,
+            )
+
+    def test_one_bad_start_spoils_the_change(self) -> None:
+        connection: Any = _Connection()
+        self.assertRaises(
+            ValueError,
+            statements.change,
+            connection,
+            {JobStatus.REPLICATING, JobStatus.CANCELED},
+            JobStatus.REPLICATED,
+        )
+
+
+class TestVocabulary(testtools.TestCase):
+    def test_every_status_is_active_or_final(self) -> None:
+        self.assertEqual(set(JobStatus), ACTIVE | FINAL)
+        self.assertEqual(set(), ACTIVE & FINAL)
+        self.assertEqual(
+            {JobStatus.REPLICATED, JobStatus.CANCELED, JobStatus.ERROR}, FINAL
+        )
+
+    def test_what_a_user_may_cancel(self) -> None:
+        self.assertEqual(
+            {JobStatus.REPLICATE_REQUESTED, JobStatus.REPLICATING}, CANCELABLE
+        )

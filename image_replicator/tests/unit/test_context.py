@@ -1,0 +1,76 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Who asks, as auth_token says."""
+
+from typing import Any
+
+import testtools
+
+from image_replicator import context
+
+_TOKEN_INFO = {"token": {"methods": ["application_credential", "token"]}}
+
+
+def environ(**added: Any) -> dict[str, Any]:
+    """Return what auth_token leaves behind for a good token."""
+    return {
+        context.TOKEN_AUTH: object(),
+        "keystone.token_info": _TOKEN_INFO,
+        "HTTP_X_IDENTITY_STATUS": "Confirmed",
+        "HTTP_X_AUTH_TOKEN": "t0ken",
+        "HTTP_X_USER_ID": "user",
+        "HTTP_X_PROJECT_ID": "project",
+        "HTTP_X_ROLES": "reader, member",
+        **added,
+    }
+
+
+class TestFromEnviron(testtools.TestCase):
+    def test_identity_is_taken_over(self) -> None:
+        who = context.from_environ(environ())
+        assert who
+        self.assertEqual("user", who.user_id)
+        self.assertEqual("project", who.project_id)
+        self.assertEqual(["reader", "member"], who.roles)
+        self.assertEqual("t0ken", who.auth_token)
+        self.assertEqual(
+            ("application_credential", "token"), who.token_methods
+        )
+
+    def test_unscoped_token_has_no_project(self) -> None:
+        """auth_token sets the headers of what is not there to None."""
+        who = context.from_environ(environ(HTTP_X_PROJECT_ID=None))
+        assert who
+        self.assertIsNone(who.project_id)
+
+    def test_token_without_details_has_no_methods(self) -> None:
+        infos: tuple[dict[str, Any], ...] = ({}, {"token": {}})
+        for info in infos:
+            who = context.from_environ(
+                environ() | {"keystone.token_info": info}
+            )
+            assert who
+            self.assertEqual((), who.token_methods)
+
+    def test_there_is_no_caller_without_auth_token(self) -> None:
+        for change in (
+            {context.TOKEN_AUTH: None},
+            {"HTTP_X_IDENTITY_STATUS": "Invalid"},
+            {"HTTP_X_IDENTITY_STATUS": "confirmed"},
+            {"HTTP_X_IDENTITY_STATUS": ""},
+        ):
+            self.assertIsNone(context.from_environ(environ() | change))
+        for missing in (context.TOKEN_AUTH, "HTTP_X_IDENTITY_STATUS"):
+            without = environ()
+            del without[missing]
+            self.assertIsNone(context.from_environ(without))

@@ -1,0 +1,184 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What is asked of Keystone, and what is not."""
+
+import pathlib
+
+import fixtures
+import testtools
+from keystoneauth1 import exceptions as ksa_exc
+from keystoneauth1.identity import v3
+
+from image_replicator import conf as ir_conf
+from image_replicator import context
+from image_replicator import exception
+from image_replicator import identity
+from image_replicator.tests.fixtures import settings
+
+_OWN = "236ae314ef6944f4ab98fa7519e54325"
+_OTHER = "91b5c7c09cbd45caa3c146fd67ae471e"
+
+
+def who(*methods: str) -> context.RequestContext:
+    """Return a caller whose token was got so."""
+    return context.RequestContext(
+        auth_token="t0ken",
+        project_id=_OWN,
+        roles=["member"],
+        token_methods=methods or ("password",),
+        overwrite=False,
+    )
+
+
+class IdentityTestCase(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.build()
+
+    def build(self, **defaults: str) -> None:
+        """Build what is tested.
+
+        :param defaults: options of the section ``[DEFAULT]``
+        """
+        directory = fixtures.TempDir()
+        self.useFixture(directory)
+        self.logged = self.useFixture(fixtures.FakeLogger())
+        config_file = settings.write(
+            pathlib.Path(directory.path, "test.conf"),
+            {
+                "DEFAULT": defaults,
+                "service_auth": {
+                    "auth_type": "password",
+                    # Nobody listens: who asks is told so.
+                    "auth_url": "http://127.0.0.1:1/v3",
+                    "password": "pa55word",
+                },
+            },
+        )
+        self.identity = identity.Identity(
+            ir_conf.load(config_file=str(config_file))
+        )
+
+
+class TestStanding(IdentityTestCase):
+    def keystone_says(self, error: Exception) -> None:
+        self.useFixture(
+            fixtures.MockPatchObject(v3.Token, "get_access", side_effect=error)
+        )
+
+    def test_own_project_needs_no_proof(self) -> None:
+        for method in ("password", "application_credential"):
+            caller = who(method)
+            self.assertIs(caller, self.identity.standing_in(_OWN, caller))
+
+    def test_delegated_token_stays_in_its_project(self) -> None:
+        """Some releases of Keystone would rescope such a token."""
+        for methods in (
+            ("application_credential",),
+            ("ec2credential",),
+            ("oauth1",),
+            ("token", "application_credential"),
+        ):
+            error = self.assertRaises(
+                exception.Forbidden,
+                self.identity.standing_in,
+                _OTHER,
+                who(*methods),
+            )
+            self.assertIn("application credential", error.message)
+
+    def test_keystone_s_refusals(self) -> None:
+        for error, expected in (
+            (ksa_exc.Unauthorized(), exception.NotFound),
+            (ksa_exc.NotFound(), exception.NotFound),
+            (ksa_exc.Forbidden(), exception.Forbidden),
+            (ksa_exc.InternalServerError(), exception.ServiceUnavailable),
+            (ksa_exc.HTTPClientError(), exception.ServiceUnavailable),
+            (ksa_exc.ConnectTimeout(), exception.ServiceUnavailable),
+        ):
+            self.keystone_says(error)
+            self.assertRaises(
+                expected, self.identity.standing_in, _OTHER, who()
+            )
+
+    def test_keystone_that_is_down_is_unavailable(self) -> None:
+        for ask in (
+            lambda: self.identity.standing_in(_OTHER, who()),
+            lambda: self.identity.destination_region(_OTHER, "ot1"),
+            self.identity.image_regions,
+        ):
+            error = self.assertRaises(exception.ServiceUnavailable, ask)
+            self.assertNotIn("127.0.0.1", error.message)
+        self.assertIn("Keystone does not serve us", self.logged.output)
+        for secret in ("t0ken", "pa55word"):
+            self.assertNotIn(secret, self.logged.output)
+
+
+class TestDestinationRegion(IdentityTestCase):
+    """What says where a copy goes, and what of it comes first."""
+
+    def pretend(self, offered: str, tags: str = "") -> None:
+        """Let Keystone have these regions, and the project these tags."""
+        for name, value in (
+            ("image_regions", frozenset(offered.split())),
+            ("_tagged_region", tags or None),
+        ):
+            self.useFixture(
+                fixtures.MockPatchObject(
+                    identity.Identity, name, return_value=value
+                )
+            )
+
+    def region(self, wanted: str | None = None) -> str:
+        return self.identity.destination_region(_OTHER, "ot1", wanted)
+
+    def test_what_is_asked_for_comes_first(self) -> None:
+        self.build(default_destination_region="ot3")
+        self.pretend("ot1 ot2 ot3 ot4", "ot2")
+        for wanted in ("ot4", "ot1"):
+            self.assertEqual(wanted, self.region(wanted))
+
+    def test_nothing_else_is_asked_for_then(self) -> None:
+        self.pretend("ot1 ot2")
+        asked = self.useFixture(
+            fixtures.MockPatchObject(identity.Identity, "_tagged_region")
+        )
+        self.assertEqual("ot2", self.region("ot2"))
+        asked.mock.assert_not_called()
+
+    def test_tag_comes_before_the_default(self) -> None:
+        self.build(default_destination_region="ot3")
+        self.pretend("ot1 ot2 ot3", "ot2")
+        self.assertEqual("ot2", self.region())
+
+    def test_default_comes_before_the_only_other(self) -> None:
+        self.build(default_destination_region="ot1")
+        self.pretend("ot1 ot2")
+        self.assertEqual("ot1", self.region())
+
+    def test_only_other(self) -> None:
+        self.pretend("ot1 ot2")
+        self.assertEqual("ot2", self.region())
+
+    def test_none_and_many_others(self) -> None:
+        for offered, count in (("ot1", "0"), ("ot1 ot2 ot3", "2")):
+            self.pretend(offered)
+            error = self.assertRaises(exception.Conflict, self.region)
+            self.assertIn(f"{count} other regions", error.message)
+
+    def test_region_without_images_wherever_its_name_is_from(self) -> None:
+        self.build(default_destination_region="nowhere")
+        self.pretend("ot1 ot2")
+        for wanted in (None, "nowhere", "OT2", "ot2 "):
+            error = self.assertRaises(exception.Conflict, self.region, wanted)
+            self.assertIn(wanted or "nowhere", error.message)

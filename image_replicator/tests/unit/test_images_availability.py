@@ -1,0 +1,123 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Whether an image service is up, without asking each time."""
+
+import threading
+
+import testtools
+
+from image_replicator.images import availability
+
+PATIENCE = 10
+
+
+class TestAvailability(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.now = 100.0
+        self.up = True
+        self.asked: list[str] = []
+        self.known = availability.Availability(
+            self._ask, clock=lambda: self.now
+        )
+
+    def _ask(self, region: str) -> bool:
+        self.asked.append(region)
+        return self.up
+
+    def test_that_it_is_up_counts_for_a_while(self) -> None:
+        self.assertTrue(self.known.is_up("ot2"))
+        self.up = False
+        self.now += 4.9
+        self.assertTrue(self.known.is_up("ot2"))
+        self.now += 0.2
+        self.assertFalse(self.known.is_up("ot2"))
+        self.assertEqual(["ot2"] * 2, self.asked)
+
+    def test_that_it_is_down_counts_for_a_moment(self) -> None:
+        self.up = False
+        self.assertFalse(self.known.is_up("ot2"))
+        self.up = True
+        self.now += 0.9
+        self.assertFalse(self.known.is_up("ot2"))
+        self.now += 0.2
+        self.assertTrue(self.known.is_up("ot2"))
+
+    def test_each_region_is_one_of_its_own(self) -> None:
+        self.known.is_up("ot2")
+        self.up = False
+        self.assertFalse(self.known.is_up("ot3"))
+        self.assertTrue(self.known.is_up("ot2"))
+
+    def test_an_error_is_no_answer(self) -> None:
+        def fail(region: str) -> bool:
+            if not self.up:
+                raise RuntimeError
+            return True
+
+        known = availability.Availability(fail)
+        self.up = False
+        self.assertRaises(RuntimeError, known.is_up, "ot2")
+        self.up = True
+        self.assertTrue(known.is_up("ot2"))
+
+
+class TestManyThreads(testtools.TestCase):
+    """One asks; what the others do depends on what is known."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.now = 100.0
+        self.asked = threading.Semaphore(0)
+        self.answer = threading.Event()
+        self.known = availability.Availability(
+            self._ask, clock=lambda: self.now
+        )
+        self.answers: list[bool] = []
+
+    def _ask(self, _region: str) -> bool:
+        self.asked.release()
+        self.assertTrue(self.answer.wait(PATIENCE))
+        return True
+
+    def _start(self) -> threading.Thread:
+        thread = threading.Thread(
+            target=lambda: self.answers.append(self.known.is_up("ot2")),
+            daemon=True,
+        )
+        thread.start()
+        return thread
+
+    def test_who_knows_nothing_waits_for_the_one_that_asks(self) -> None:
+        threads = [self._start() for _ in range(5)]
+        self.assertTrue(self.asked.acquire(timeout=PATIENCE))
+        self.assertEqual([], self.answers)
+        self.answer.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+        self.assertEqual([True] * 5, self.answers)
+        self.assertFalse(self.asked.acquire(blocking=False))
+
+    def test_who_knows_something_goes_by_it_meanwhile(self) -> None:
+        self.answer.set()
+        self.known.is_up("ot2")
+        self.assertTrue(self.asked.acquire(timeout=PATIENCE))
+        self.answer.clear()
+        self.now += 60
+        asking = self._start()
+        self.assertTrue(self.asked.acquire(timeout=PATIENCE))
+        self.assertTrue(self.known.is_up("ot2"))
+        self.assertEqual([], self.answers)
+        self.answer.set()
+        asking.join(PATIENCE)
+        self.assertEqual([True], self.answers)

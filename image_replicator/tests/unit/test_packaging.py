@@ -1,0 +1,219 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the package holds, and which of its parts may know of which."""
+
+import ast
+import configparser
+import importlib.metadata
+import importlib.resources
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import testtools
+
+import image_replicator
+
+PACKAGE = pathlib.Path(image_replicator.__file__).parent
+ROOT = PACKAGE.parent
+
+
+def modules() -> dict[str, ast.Module]:
+    """Return every module that is not a test, by its path in the package."""
+    return {
+        str(path.relative_to(PACKAGE)): ast.parse(path.read_text())
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if "tests" not in path.relative_to(PACKAGE).parts
+    }
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Return what a module imports, by full dotted name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = f"{'.' * node.level}{node.module or ''}"
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def docstrings(tree: ast.Module) -> set[int]:
+    """Return the ids of the nodes that only explain."""
+    return {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+
+
+class TestArchitecture(testtools.TestCase):
+    """The design's rules on who knows whom."""
+
+    def importers_of(self, package: str) -> set[str]:
+        return {
+            path
+            for path, tree in modules().items()
+            if any(is_within(name, package) for name in imports(tree))
+        }
+
+    def assert_only(self, package: str, *allowed: str) -> None:
+        """Only modules below these paths import a package."""
+        strangers = {
+            path
+            for path in self.importers_of(package)
+            if not path.startswith(allowed)
+        }
+        self.assertEqual(set(), strangers, f"import {package}")
+
+    def test_the_rules_have_something_to_hold(self) -> None:
+        self.assertIn("db/repository.py", self.importers_of("sqlalchemy"))
+        self.assertIn("api/router.py", self.importers_of("routes"))
+        self.assertIn(
+            "worker/transfer.py", self.importers_of("image_replicator.jobs")
+        )
+
+    def test_api_and_worker_do_not_know_each_other(self) -> None:
+        self.assert_only("image_replicator.api", "api/", "wsgi.py")
+        self.assert_only("image_replicator.worker", "worker/", "cmd/worker.py")
+
+    def test_only_the_database_knows_sql(self) -> None:
+        self.assert_only("sqlalchemy", "db/", "conf.py")
+        self.assert_only("alembic", "db/")
+
+    def test_only_the_router_knows_routes(self) -> None:
+        self.assert_only("routes", "api/router.py")
+
+    def test_nothing_knows_eventlet(self) -> None:
+        self.assert_only("eventlet")
+        self.assert_only("greenlet")
+
+    def test_the_vocabulary_knows_nobody(self) -> None:
+        for name in ("jobs.py", "exception.py"):
+            known = set(imports(modules()[name]))
+            self.assertEqual(
+                set(),
+                {one for one in known if is_within(one, "image_replicator")},
+            )
+
+    def test_the_database_knows_neither_side(self) -> None:
+        for path, tree in modules().items():
+            if path.startswith("db/"):
+                for name in imports(tree):
+                    for side in ("api", "worker", "images", "identity"):
+                        self.assertFalse(
+                            is_within(name, f"image_replicator.{side}"), path
+                        )
+
+    def test_only_images_knows_the_image_services_paths(self) -> None:
+        holders = set()
+        for path, tree in modules().items():
+            explaining = docstrings(tree)
+            for node in ast.walk(tree):
+                if (
+                    isinstance(node, ast.Constant)
+                    and isinstance(node.value, str)
+                    and "/v2/images" in node.value
+                    and id(node) not in explaining
+                ):
+                    holders.add(path.partition("/")[0])
+        self.assertEqual({"images"}, holders)
+
+    def test_importing_starts_nothing(self) -> None:
+        """Glance's server imports, and then forks."""
+        names = [
+            "image_replicator." + path.removesuffix(".py").replace("/", ".")
+            for path in modules()
+            # These two run when they are imported, as they must.
+            if path not in ("wsgi.py", "db/alembic/env.py")
+            and not path.endswith("__init__.py")
+        ]
+        program = (
+            "import importlib, sys, threading\n"
+            "for name in sys.argv[1:]:\n"
+            "    importlib.import_module(name)\n"
+            "assert threading.active_count() == 1, threading.enumerate()\n"
+            "assert 'eventlet' not in sys.modules\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, *names],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual(0, done.returncode, done.stderr)
+
+
+class TestPackage(testtools.TestCase):
+    def test_migrations_are_found_in_the_package(self) -> None:
+        alembic = importlib.resources.files("image_replicator.db.alembic")
+        for name in ("env.py", "script.py.mako"):
+            self.assertTrue(alembic.joinpath(name).is_file(), name)
+        names = {path.name for path in alembic.joinpath("versions").iterdir()}
+        self.assertIn("expand_0001_jobs.py", names)
+
+    def test_what_is_no_module_is_packaged(self) -> None:
+        """pbr packages what git knows of, below what setup.cfg names."""
+        if not (ROOT / ".git").exists():
+            self.skipTest("Not a checkout: there is nothing to package")
+        known = subprocess.run(
+            ["git", "ls-files", "-z", "--", "image_replicator"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split("\0")
+        data = {
+            str(path.relative_to(ROOT))
+            for path in PACKAGE.rglob("*")
+            if path.is_file() and path.suffix not in (".py", ".pyc")
+        }
+        self.assertEqual(set(), data - set(known))
+        self.assertIn("image_replicator/db/alembic/script.py.mako", data)
+
+    def test_what_setup_cfg_names_is_there(self) -> None:
+        setup = configparser.ConfigParser()
+        setup.read(ROOT / "setup.cfg")
+        if not setup.sections():
+            self.skipTest("Not a checkout: there is no setup.cfg")
+        named = setup["files"]["data_files"].split()
+        for name in named:
+            if name != "=" and pathlib.Path(name).suffix:
+                self.assertTrue((ROOT / name).is_file(), name)
+        for path in (ROOT / "etc" / "image-replicator").iterdir():
+            installed = str(path.relative_to(ROOT)) in named
+            # The generators' own settings are for this tree alone.
+            self.assertNotEqual(
+                installed, path.name.endswith("-generator.conf"), path.name
+            )
+
+    def test_every_entry_point_can_be_loaded(self) -> None:
+        package = importlib.metadata.distribution("image-replicator")
+        names = set()
+        for entry_point in package.entry_points:
+            names.add(entry_point.name)
+            self.assertTrue(callable(entry_point.load()), entry_point)
+        self.assertEqual(
+            {
+                "image-replicator-manage",
+                "image-replicator-status",
+                "image-replicator-worker",
+                "image_replicator",
+            },
+            names,
+        )

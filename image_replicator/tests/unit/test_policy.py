@@ -1,0 +1,182 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Who may do what, by default and by the operator's policy file."""
+
+import pathlib
+
+import fixtures
+import testtools
+from oslo_config import cfg
+
+from image_replicator import context
+from image_replicator import exception
+from image_replicator import policy
+from image_replicator.tests.fixtures import settings
+
+_SOURCE = "source"
+_DESTINATION = "destination"
+_TARGET = {
+    "source_tenant_id": _SOURCE,
+    "destination_tenant_id": _DESTINATION,
+}
+_NONE: tuple[str, ...] = ()
+_READER = ("reader",)
+_MEMBER = ("member", "reader")
+_ADMIN = ("admin", "manager", "member", "reader")
+
+
+def who(
+    project: str | None = _SOURCE,
+    roles: tuple[str, ...] = _MEMBER,
+    system: str | None = None,
+) -> context.RequestContext:
+    """Return a caller."""
+    return context.RequestContext(
+        user_id="user",
+        project_id=project,
+        roles=list(roles),
+        system_scope=system,
+        overwrite=False,
+    )
+
+
+class PolicyTestCase(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.useFixture(fixtures.FakeLogger())
+        self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+
+    def enforcer(self, text: str | None = None) -> policy.Enforcer:
+        """Return an enforcer.
+
+        :param text: of the operator's policy file; None for no such file.
+        """
+        path = None
+        if text is not None:
+            path = self.directory / "policy.yaml"
+            path.write_text(text)
+        config_file = settings.write(
+            self.directory / "test.conf",
+            {"oslo_policy": {"policy_file": path}},
+        )
+        conf = cfg.ConfigOpts()
+        conf([], default_config_files=[str(config_file)])
+        return policy.Enforcer(conf)
+
+
+class TestDefaults(PolicyTestCase):
+    def test_table(self) -> None:
+        """Each rule, each role, each tenant."""
+        show, cancel, retry = policy.SHOW, policy.CANCEL, policy.RETRY
+        listing, create = policy.LIST, policy.CREATE
+        there = policy.CREATE_AT_DESTINATION
+        everywhere = policy.LIST_ALL_TENANTS
+        allowed = {
+            (_SOURCE, _NONE): set(),
+            (_SOURCE, _READER): {show, listing},
+            (_SOURCE, _MEMBER): {show, listing, create, cancel, retry},
+            (_SOURCE, _ADMIN): {
+                show,
+                listing,
+                create,
+                cancel,
+                retry,
+                everywhere,
+            },
+            (_DESTINATION, _NONE): set(),
+            (_DESTINATION, _READER): {show},
+            (_DESTINATION, _MEMBER): {show, there},
+            (_DESTINATION, _ADMIN): {show, there, cancel, retry, everywhere},
+            ("other", _NONE): set(),
+            ("other", _READER): set(),
+            ("other", _MEMBER): set(),
+            ("other", _ADMIN): {show, cancel, retry, everywhere},
+        }
+        enforcer = self.enforcer()
+        for (project, roles), expected in allowed.items():
+            caller = who(project, roles)
+            actual = {
+                rule
+                for rule in (
+                    show,
+                    cancel,
+                    retry,
+                    listing,
+                    create,
+                    there,
+                    everywhere,
+                )
+                if enforcer.allows(rule, caller, _TARGET)
+            }
+            self.assertEqual(expected, actual, f"{project} {roles}")
+
+    def test_versions_are_for_all(self) -> None:
+        self.assertTrue(
+            self.enforcer().allows(policy.VERSIONS, who("x", _NONE), {})
+        )
+
+    def test_system_scope_is_not_a_project(self) -> None:
+        enforcer = self.enforcer()
+        system = who(None, _ADMIN, system="all")
+        for rule in policy.list_rules():
+            if rule.scope_types:
+                self.assertFalse(enforcer.allows(rule.name, system, _TARGET))
+
+    def test_denial_is_forbidden_in_words(self) -> None:
+        error = self.assertRaises(
+            exception.Forbidden,
+            self.enforcer().authorize,
+            policy.CREATE,
+            who(roles=_READER),
+            _TARGET,
+        )
+        self.assertIn("roles", error.message)
+
+    def test_no_rule_is_deprecated_or_undocumented(self) -> None:
+        for rule in policy.list_rules():
+            self.assertTrue(rule.description)
+            self.assertFalse(rule.deprecated_rule)
+
+
+class TestOverrides(PolicyTestCase):
+    def test_operator_widens_a_rule(self) -> None:
+        enforcer = self.enforcer(f'"{policy.CANCEL}": "role:reader"')
+        caller = who("other", _READER)
+        self.assertTrue(enforcer.allows(policy.CANCEL, caller, _TARGET))
+        self.assertFalse(enforcer.allows(policy.SHOW, caller, _TARGET))
+
+    def test_operator_narrows_a_rule(self) -> None:
+        enforcer = self.enforcer(f'"{policy.CREATE}": "role:copier"')
+        self.assertFalse(enforcer.allows(policy.CREATE, who(), _TARGET))
+        copier = who(roles=("copier",))
+        self.assertTrue(enforcer.allows(policy.CREATE, copier, _TARGET))
+
+    def test_operator_says_who_is_an_administrator(self) -> None:
+        enforcer = self.enforcer('"admin_required": "role:image_admin"')
+        admin = who("other", _ADMIN)
+        image_admin = who("other", ("image_admin",))
+        for rule in (policy.LIST_ALL_TENANTS, policy.CANCEL, policy.SHOW):
+            self.assertFalse(enforcer.allows(rule, admin, _TARGET))
+            self.assertTrue(enforcer.allows(rule, image_admin, _TARGET))
+
+    def test_file_that_cannot_be_used_is_a_configuration_error(self) -> None:
+        for text in (
+            "{",
+            "- a list",
+            f'"{policy.SHOW}": "rule:nosuch"',
+            'admin_required: "rule:admin_required"',
+        ):
+            error = self.assertRaises(
+                exception.ConfigurationError, self.enforcer, text
+            )
+            self.assertIn("policy_file", str(error))

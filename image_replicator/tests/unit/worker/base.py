@@ -1,0 +1,156 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the worker's tests share: two regions and a database, all real
+enough, none of it outside this process.
+"""
+
+import pathlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import fixtures
+import testtools
+from oslo_utils import uuidutils
+
+from image_replicator import conf
+from image_replicator import jobs
+from image_replicator.db import queue
+from image_replicator.tests.unit import glances
+from image_replicator.worker import settlement
+from image_replicator.worker import span
+
+WORKER = "host:1:abc"
+TENANT = "the-destination-tenant"
+DATA = bytes(range(256)) * 2048
+
+#: Seconds for anything to happen; only ever waited when a test fails.
+PATIENCE = 20
+
+
+class WorkerTestCase(testtools.TestCase):
+    """Two regions, ``ot1`` and ``ot2``, and a database.
+
+    :ivar source: the image service of ``ot1``
+    :ivar destination: the image service of ``ot2``
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.logger = self.useFixture(fixtures.FakeLogger())
+        # Nothing passes here by waiting.
+        for module, name, value in (
+            (settlement, "_PAUSES", (0.0,)),
+            (span, "_FIRST_WAIT", 0.001),
+        ):
+            self.useFixture(
+                fixtures.MonkeyPatch(f"{module.__name__}.{name}", value)
+            )
+        self.source = self.useFixture(glances.FakeGlance())
+        self.destination = self.useFixture(glances.FakeGlance())
+        self.session = glances.new_session(
+            ot1=self.source, ot2=self.destination
+        )
+        directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        path = directory / "image-replicator.conf"
+        path.write_text(
+            f"[database]\nconnection = sqlite:///{directory}/jobs.sqlite\n"
+            "[worker]\npoll_interval = 0.05\nhost = here\nmax_attempts = 1\n"
+            "[transfer]\nchunk_size = 65536\n"
+        )
+        self.conf = conf.load(config_file=str(path))
+        self.repository = queue.JobQueue(self.conf)
+
+    def new_job(
+        self,
+        data: bytes = DATA,
+        destination_image_name: str | None = None,
+        **properties: Any,
+    ) -> str:
+        """Have an image in the source region, and ask for its copy.
+
+        :param destination_image_name: None for the image's own name
+        """
+        image_id = uuidutils.generate_uuid()
+        self.source.add(image_id, data, **properties)
+        return self.repository.create(
+            jobs.NewJob(
+                source_image_id=image_id,
+                source_image_name="",
+                source_region_id="ot1",
+                source_tenant_id="the-source-tenant",
+                destination_region_id="ot2",
+                destination_tenant_id=TENANT,
+                destination_image_name=destination_image_name,
+                image_size=len(data),
+                request_id="req-1",
+            )
+        )
+
+    def claim(self) -> tuple[jobs.Job, jobs.Claim]:
+        """Take the oldest job that waits."""
+        claimed = self.repository.claim_next(WORKER)
+        assert claimed
+        return claimed
+
+    def source_image(self, job_id: str) -> dict[str, Any]:
+        """Return a job's image at the source, to be changed there."""
+        return self.source.images[self.repository.get(job_id).source_image_id]
+
+    def wait_until(self, holds: Callable[[], Any], what: str) -> None:
+        """Wait until a condition holds."""
+        deadline = time.monotonic() + PATIENCE
+        while not holds():
+            if time.monotonic() > deadline:
+                self.fail(f"there is still not {what}")
+            time.sleep(0.01)
+
+    def wait_for(self, job_id: str, *statuses: str) -> jobs.Job:
+        """Wait until a job has one of these statuses, and return it."""
+        self.wait_until(
+            lambda: self.repository.get(job_id).status in statuses,
+            f"one of {statuses}",
+        )
+        return self.repository.get(job_id)
+
+
+class Gate:
+    """Holds a service's answer until it is opened.
+
+    :ivar reached: set once a request waits
+    """
+
+    def __init__(self, test: testtools.TestCase) -> None:
+        self.reached = threading.Event()
+        self._open = threading.Event()
+        # No service may outlive its test.
+        test.addCleanup(self.open)
+
+    def open(self) -> None:
+        """Let them all pass."""
+        self._open.set()
+
+    def wait(self) -> None:
+        """Wait at the gate."""
+        self.reached.set()
+        self._open.wait(PATIENCE)
+
+    def before(self, answer: glances.Answer) -> glances.Answer:
+        """Hold the request before it is looked at."""
+
+        def held(handler: glances.Handler) -> None:
+            self.wait()
+            answer(handler)
+
+        return held

@@ -1,0 +1,298 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The worker as a whole: what it does beside the copies, and keeps of them."""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import fixtures
+import sqlalchemy as sa
+from oslo_db import exception as db_exc
+from oslo_utils import uuidutils
+
+from image_replicator.db import models
+from image_replicator.images import connections
+from image_replicator.tests.unit import glances
+from image_replicator.tests.unit.worker import base
+from image_replicator.tests.unit.worker import test_engine
+from image_replicator.worker import engine
+
+#: What is said of an outage.
+WORDS = ("does not serve us", "serves us again")
+
+
+class TestPresence(test_engine.EngineTestCase):
+    def _seen(self) -> list[str]:
+        return [worker.id for worker, *_ in self.repository.workers()]
+
+    def test_operators_see_it_while_it_is_there(self) -> None:
+        self.start()
+        self.wait_until(self._seen, "a sign of life")
+        ((worker, _silent, working_on),) = self.repository.workers()
+        self.assertEqual(
+            (self.worker.worker_id, "here", 4, None, []),
+            (
+                worker.id,
+                worker.host,
+                worker.concurrency,
+                worker.destination_regions,
+                working_on,
+            ),
+        )
+        self.worker.stop()
+        self.assert_ends()
+        self.assertEqual([], self._seen())
+
+    def test_operators_see_what_it_does(self) -> None:
+        self.set(destination_regions=["ot2", "ot3"])
+        self.worker = engine.Engine(self.conf, self.repository, self.session)
+        gate = self.hold_upload()
+        job_id = self.new_job()
+        self.start()
+        self.assertTrue(gate.reached.wait(base.PATIENCE))
+        self.wait_until(self._seen, "a sign of life")
+        ((worker, _silent, working_on),) = self.repository.workers()
+        self.assertEqual("ot2,ot3", worker.destination_regions)
+        self.assertEqual([job_id], working_on)
+        gate.open()
+
+    def test_a_farewell_that_fails_does_not_keep_it(self) -> None:
+        self.disturb(
+            self.repository, "say_goodbye", db_exc.DBConnectionError()
+        )
+        self.start()
+        self.wait_until(self._seen, "a sign of life")
+        self.worker.stop()
+        self.assert_ends()
+
+
+class TestSweep(test_engine.EngineTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.set(retry_max_delay=0.05)
+        self.worker = engine.Engine(self.conf, self.repository, self.session)
+
+    def test_what_a_job_left_is_removed_once_that_is_possible(self) -> None:
+        self.destination.on("PUT", "file", glances.saying(413))
+        self.destination.on("DELETE", "image", glances.saying(500))
+        job_id = self.new_job()
+        self.start()
+        row = self.wait_for(job_id, "error", "replicated")
+        self.assertEqual(
+            ("destination_quota_exceeded", row.destination_image_id),
+            (row.error_code, row.reserved_image_id),
+        )
+        tried = self.destination.count("DELETE", "image")
+        self.wait_until(
+            lambda: self.destination.count("DELETE", "image") > tried + 2,
+            "another try",
+        )
+        self.assertIn("still cannot be removed", self.logger.output)
+        self.destination.on("DELETE", "image", self.destination.behave)
+        self.wait_until(
+            lambda: self.repository.get(job_id).reserved_image_id is None,
+            "swept",
+        )
+        self.assertEqual({}, self.destination.images)
+        row = self.repository.get(job_id)
+        self.assertEqual(
+            ("error", None), (row.status, row.destination_image_id)
+        )
+
+    def test_a_sweep_that_fails_does_not_end_the_rest(self) -> None:
+        swept = self.disturb(
+            self.repository, "left_behind", RuntimeError("unforeseen")
+        )
+        self.start()
+        self.wait_until(lambda: swept.call_count > 1, "a second sweep")
+        job_id = self.new_job()
+        self.repository.request_cancel(job_id)
+        self.wait_for(job_id, "canceled")
+
+
+class TestOutage(test_engine.EngineTestCase):
+    #: All that a worker asks of the database while a copy runs.
+    METHODS = (
+        "claim_next",
+        "claim_canceled",
+        "record_progress",
+        "release_expired",
+        "show_sign_of_life",
+        "left_behind",
+    )
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.away = threading.Event()
+        self.asked = dict.fromkeys(self.METHODS, 0)
+        for name in self.METHODS:
+            self._let_fail(name)
+
+    def _let_fail(self, name: str) -> None:
+        method = getattr(self.repository, name)
+
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            if self.away.is_set():
+                self.asked[name] += 1
+                raise db_exc.DBConnectionError("away")
+            return method(*args, **kwargs)
+
+        self.useFixture(fixtures.MockPatchObject(self.repository, name, ask))
+
+    def test_what_asks_nothing_does_not_take_it_for_over(self) -> None:
+        """A worker that has nothing to do has nothing to write."""
+        self.start()
+        self.away.set()
+        self._assert_told_no_more("claim_next")
+
+    def _assert_told_no_more(self, *names: str) -> None:
+        """While these are tried and tried again, nothing more is said."""
+        self._wait_for_tries(names, 5)
+        # By now there is no call left that began before.
+        told = [self.logger.output.count(words) for words in WORDS]
+        self.assertGreater(told[0], 0)
+        self._wait_for_tries(names, 20)
+        self.assertEqual(
+            told, [self.logger.output.count(words) for words in WORDS]
+        )
+
+    def _wait_for_tries(self, names: Sequence[str], number: int) -> None:
+        self.wait_until(
+            lambda: min(self.asked[name] for name in names) >= number,
+            f"{number} tries",
+        )
+
+    def test_it_is_told_once_and_no_copy_minds_it(self) -> None:
+        gate = self.hold_upload()
+        job_id = self.new_job()
+        self.start()
+        self.assertTrue(gate.reached.wait(base.PATIENCE))
+        self.away.set()
+        self._assert_told_no_more("claim_next", "record_progress")
+        self.away.clear()
+        self.wait_until(lambda: WORDS[1] in self.logger.output, "its return")
+        gate.open()
+        row = self.wait_for(job_id, "replicated", "error")
+        self.assertEqual(("replicated", 1), (row.status, row.attempts))
+        self.assertNotIn("Traceback", self.logger.output)
+
+
+class TestLeases(test_engine.EngineTestCase):
+    def _lose(self, job_id: str) -> None:
+        """Let another worker take a job and never be seen again."""
+        claimed = self.repository.claim_next("another")
+        assert claimed
+        self.repository.reserve_image(claimed[1], uuidutils.generate_uuid())
+        with self.repository.engine.begin() as connection:
+            connection.execute(
+                sa.update(models.Job).values(
+                    lease_expires_at=models.from_now(-1)
+                )
+            )
+
+    def test_a_lost_worker_s_job_is_done(self) -> None:
+        self.set(max_attempts=2)
+        self.worker = engine.Engine(self.conf, self.repository, self.session)
+        job_id = self.new_job()
+        self._lose(job_id)
+        self.start()
+        row = self.wait_for(job_id, "replicated", "error")
+        self.assertEqual(("replicated", 2), (row.status, row.attempts))
+
+    def test_a_job_that_costs_every_worker_ends(self) -> None:
+        job_id = self.new_job()
+        self._lose(job_id)
+        self.start()
+        row = self.wait_for(job_id, "replicated", "error")
+        self.assertEqual("attempts_exhausted", row.error_code)
+        self.assertIsNone(row.reserved_image_id)
+        self.assertEqual([], self.source.seen)
+
+    def test_a_cancelation_that_takes_long_keeps_its_lease(self) -> None:
+        gate = base.Gate(self)
+        self.destination.on(
+            "DELETE", "image", gate.before(self.destination.behave)
+        )
+        job_id = self.new_job()
+        self._lose(job_id)
+        self.repository.request_cancel(job_id)
+        self.start()
+        self.assertTrue(gate.reached.wait(base.PATIENCE))
+        leases = set()
+
+        def renewed() -> bool:
+            leases.add(self.repository.get(job_id).lease_expires_at)
+            return len(leases) > 3
+
+        self.wait_until(renewed, "a lease that is renewed")
+        self.assertEqual("canceling", self.repository.get(job_id).status)
+        gate.open()
+        self.wait_for(job_id, "canceled")
+
+    def test_a_copy_finds_out_that_it_is_another_s(self) -> None:
+        def lose(handler: glances.Handler) -> None:
+            with self.repository.engine.begin() as connection:
+                connection.execute(
+                    sa.update(models.Job).values(worker_id="another")
+                )
+            self.source.behave(handler)
+
+        self.source.on("GET", "image", lose)
+        self.new_job()
+        self.start()
+        self.wait_until(
+            lambda: "is not ours any more" in self.logger.output, "its end"
+        )
+        self.assertEqual([], self.destination.seen)
+
+
+class TestCopies(test_engine.EngineTestCase):
+    def test_what_shows_that_they_are_whole_is_kept(self) -> None:
+        job_id = self.new_job()
+        self.start()
+        row = self.wait_for(job_id, "replicated", "error")
+        value = hashlib.sha512(base.DATA).hexdigest()
+        self.assertEqual(
+            ("sha512", value, value),
+            (
+                row.verification_algorithm,
+                row.verification_source,
+                row.verification_destination,
+            ),
+        )
+        self.assertGreater(row.bytes_per_second or 0, 0)
+
+    def test_one_after_the_other_has_the_same_connections(self) -> None:
+        self.set(concurrency=1)
+        made = self.useFixture(
+            fixtures.MockPatchObject(
+                connections, "Connections", wraps=connections.Connections
+            )
+        ).mock
+        job_ids = [self.new_job() for _ in range(4)]
+        self.start()
+        for job_id in job_ids:
+            self.wait_for(job_id, "replicated")
+        self.assertEqual(1, made.call_count)
+
+    def test_all_together_have_no_more_than_the_buffer(self) -> None:
+        for concurrency, buffer, window in (
+            (4, 128, 32),
+            (8, 128, 16),
+            (1, 128, 32),
+        ):
+            self.set(concurrency=concurrency, buffer_size=buffer << 20)
+            worker = engine.Engine(self.conf, self.repository, self.session)
+            self.assertEqual(window << 20, worker._window)

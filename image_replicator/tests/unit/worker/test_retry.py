@@ -1,0 +1,79 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""When a copy that failed is tried again."""
+
+import testtools
+
+from image_replicator.worker import retry
+
+POLICY = retry.Policy(max_attempts=5, delay=4, max_delay=20)
+
+
+def longest(code: str, attempt: int) -> float | None:
+    """Return the wait without jitter."""
+    return POLICY.seconds_to_wait(code, attempt, jitter=lambda: 0.0)
+
+
+class TestPolicy(testtools.TestCase):
+    def test_each_wait_is_twice_as_long_up_to_the_most(self) -> None:
+        waits = [longest("destination_unreachable", n) for n in range(1, 5)]
+        self.assertEqual([4, 8, 16, 20], waits)
+
+    def test_jitter_takes_up_to_half(self) -> None:
+        wait = POLICY.seconds_to_wait("source_busy", 2, jitter=lambda: 1.0)
+        self.assertEqual(4, wait)
+        waits = {POLICY.seconds_to_wait("source_busy", 2) for _ in range(50)}
+        self.assertTrue(len(waits) > 1)
+        self.assertTrue(all(w is not None and 4 <= w <= 8 for w in waits))
+
+    def test_the_last_attempt_is_the_last(self) -> None:
+        self.assertIsNone(longest("destination_unreachable", 5))
+        self.assertIsNone(longest("destination_unreachable", 6))
+
+    def test_what_may_pass(self) -> None:
+        for code in (
+            "source_unreachable",
+            "source_read_failed",
+            "source_unauthorized",
+            "destination_unavailable",
+            "destination_busy",
+            "destination_failed",
+            "destination_conflict",
+            "destination_gone",
+            "identity_unavailable",
+            "internal_error",
+        ):
+            self.assertEqual(4, longest(code, 1), code)
+
+    def test_what_trying_again_cannot_help(self) -> None:
+        for code in (
+            "source_not_found",
+            "source_forbidden",
+            "source_not_active",
+            "source_size_differs",
+            "source_not_in_catalogue",
+            "destination_refused",
+            "destination_forbidden",
+            "destination_quota_exceeded",
+            "metadata_refused",
+        ):
+            self.assertIsNone(longest(code, 1), code)
+
+    def test_a_mismatch_is_tried_once_more(self) -> None:
+        self.assertEqual(4, longest("verification_failed", 1))
+        self.assertIsNone(longest("verification_failed", 2))
+
+    def test_any_number_of_attempts(self) -> None:
+        policy = retry.Policy(max_attempts=10**6, delay=4, max_delay=20)
+        wait = policy.seconds_to_wait("source_busy", 10**5, lambda: 0.0)
+        self.assertEqual(20, wait)

@@ -1,0 +1,324 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How a copy's end is written, with the destination clean."""
+
+import dataclasses
+
+import fixtures
+
+from image_replicator import exception
+from image_replicator import jobs
+from image_replicator.images import region
+from image_replicator.tests.unit import glances
+from image_replicator.tests.unit.worker import base
+from image_replicator.worker import settlement
+
+IMAGE_ID = "0f5c9d4e-3a8a-4d0e-8a1e-0d6a4f3f2b10"
+FAILED = settlement.Failed("the_code", "The words.")
+EVIDENCE = jobs.Verification(
+    algorithm="sha512", source="abc", destination="abc"
+)
+REPLICATED = settlement.Replicated(EVIDENCE, 1000)
+ENDS = (
+    REPLICATED,
+    settlement.Outcome.CANCELED,
+    settlement.Outcome.GIVEN_BACK,
+    FAILED,
+)
+
+
+class SettlementTestCase(base.WorkerTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.settlement = settlement.Settlement(
+            self.repository, self._images, retry_delay=0.0
+        )
+        self.new_job()
+        self.job, self.held = self.claim()
+
+    def _images(self, region_id: str, side: str) -> region.RegionImages:
+        return glances.region_images(self.session, region_id, side)
+
+    def reserve(self) -> None:
+        """Come as far as naming the image."""
+        self.repository.reserve_image(self.held, IMAGE_ID)
+
+    def create(self, **properties: object) -> None:
+        """Come as far as having it."""
+        self.reserve()
+        self.destination.add(IMAGE_ID, b"", **properties)
+        self.repository.image_created(self.held, IMAGE_ID)
+
+    def settle(self, end: settlement.End) -> jobs.Job:
+        """Settle, and return the row."""
+        self.settlement.settle(self.job, self.held, end)
+        return self.repository.get(self.job.id)
+
+    def assert_clean(self, row: jobs.Job) -> None:
+        self.assertEqual({}, self.destination.images)
+        self.assertIsNone(row.reserved_image_id)
+        self.assertIsNone(row.destination_image_id)
+
+
+class TestEnds(SettlementTestCase):
+    def test_replicated(self) -> None:
+        self.create()
+        row = self.settle(REPLICATED)
+        self.assertEqual(("replicated", 100), (row.status, row.copy_progress))
+        self.assertEqual(IMAGE_ID, row.destination_image_id)
+        self.assertIn(IMAGE_ID, self.destination.images)
+        self.assertEqual(1000, row.bytes_per_second)
+        self.assertEqual(
+            ("sha512", "abc", "abc"),
+            (
+                row.verification_algorithm,
+                row.verification_source,
+                row.verification_destination,
+            ),
+        )
+
+    def test_failed(self) -> None:
+        self.create()
+        row = self.settle(FAILED)
+        self.assertEqual(
+            ("error", "the_code", "The words."),
+            (row.status, row.error_code, row.error_message),
+        )
+        self.assert_clean(row)
+
+    def test_canceled(self) -> None:
+        self.create()
+        self.repository.request_cancel(self.job.id)
+        row = self.settle(settlement.Outcome.CANCELED)
+        self.assertEqual("canceled", row.status)
+        self.assertIsNone(row.error_code)
+        self.assert_clean(row)
+
+    def test_given_back(self) -> None:
+        self.create()
+        row = self.settle(settlement.Outcome.GIVEN_BACK)
+        self.assertEqual(
+            ("replicate_requested", None, 0, 0),
+            (row.status, row.worker_id, row.attempts, row.bytes_copied),
+        )
+        self.assert_clean(row)
+
+    def test_lost(self) -> None:
+        self.create()
+        self.assertRaises(
+            exception.ClaimLost, self.settle, settlement.Outcome.LOST
+        )
+        row = self.repository.get(self.job.id)
+        self.assertEqual("replicating", row.status)
+        self.assertIn(IMAGE_ID, self.destination.images)
+
+    def test_canceled_before_any_worker_had_it(self) -> None:
+        self.settle(settlement.Outcome.GIVEN_BACK)
+        self.repository.request_cancel(self.job.id)
+        claimed = self.repository.claim_canceled("another")
+        assert claimed
+        self.settlement.settle(*claimed, settlement.Outcome.CANCELED)
+        row = self.repository.get(self.job.id)
+        self.assertEqual("canceled", row.status)
+        self.assertEqual([], self.destination.seen)
+
+
+class TestCancelAtTheLastMoment(SettlementTestCase):
+    def test_the_user_s_wish_comes_before_any_end(self) -> None:
+        for end in ENDS:
+            self.new_job()
+            self.job, self.held = self.claim()
+            self.create(protected=True)
+            self.repository.request_cancel(self.job.id)
+            row = self.settle(end)
+            self.assertEqual("canceled", row.status)
+            self.assert_clean(row)
+
+
+class TestCleaning(SettlementTestCase):
+    def test_a_protected_image_is_removed(self) -> None:
+        self.create(protected=True)
+        self.assert_clean(self.settle(FAILED))
+
+    def test_an_image_that_is_gone_already_is_fine(self) -> None:
+        self.create()
+        self.destination.images.clear()
+        self.assert_clean(self.settle(FAILED))
+
+    def test_there_was_no_image_yet(self) -> None:
+        self.assert_clean(self.settle(FAILED))
+        self.assertEqual([], self.destination.seen)
+
+    def test_an_image_whose_creation_was_not_answered(self) -> None:
+        self.reserve()
+        self.destination.add(IMAGE_ID, b"")
+        self.assert_clean(self.settle(FAILED))
+
+    def test_a_creation_that_comes_after_all_is_over(self) -> None:
+        self.reserve()
+        self.assert_clean(self.settle(FAILED))
+        self.assertRaises(
+            exception.TransferError,
+            self._images("ot2", "destination").create,
+            {"id": IMAGE_ID},
+        )
+
+    def test_an_image_that_is_busy_is_removed_patiently(self) -> None:
+        self.create()
+        answers = [
+            glances.saying(500),
+            glances.saying(409),
+            glances.saying(503),
+        ]
+
+        def busy(handler: glances.Handler) -> None:
+            answer = answers.pop() if answers else self.destination.behave
+            answer(handler)
+
+        self.destination.on("DELETE", "image", busy)
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                f"{settlement.__name__}._PAUSES", (0.0, 0.0, 0.0)
+            )
+        )
+        self.assert_clean(self.settle(FAILED))
+
+    def test_patience_has_an_end(self) -> None:
+        self.create()
+        self.destination.on("DELETE", "image", glances.saying(409))
+        self.settle(FAILED)
+        self.assertEqual(
+            len(settlement._PAUSES) + 1,
+            self.destination.count("DELETE", "image"),
+        )
+
+    def test_what_is_refused_is_not_tried_again(self) -> None:
+        self.create()
+        for method in ("DELETE", "PATCH"):
+            self.destination.on(method, "image", glances.saying(403))
+        row = self.settle(FAILED)
+        self.assertEqual(IMAGE_ID, row.reserved_image_id)
+        self.assertEqual(1, self.destination.count("DELETE", "image"))
+
+    def test_what_cannot_be_removed_is_swept_later(self) -> None:
+        self.create()
+        self.destination.on("DELETE", "image", glances.saying(500, b"Broken"))
+        row = self.settle(FAILED)
+        self.assertEqual(("error", "the_code"), (row.status, row.error_code))
+        self.assertEqual(IMAGE_ID, row.reserved_image_id)
+        self.assertIn("Broken", self.logger.output)
+        (left,) = self.repository.left_behind(10)
+        self.assertRaises(exception.TransferError, self.settlement.sweep, left)
+        self.destination.on("DELETE", "image", self.destination.behave)
+        self.settlement.sweep(left)
+        self.assert_clean(self.repository.get(self.job.id))
+        self.assertEqual([], self.repository.left_behind(10))
+
+    def test_the_next_attempt_removes_it_as_well(self) -> None:
+        self.create()
+        self.destination.on("DELETE", "image", glances.saying(500))
+        row = self.settle(dataclasses.replace(FAILED, retry_in=0.0))
+        self.assertEqual("replicate_requested", row.status)
+        self.assertEqual(IMAGE_ID, row.reserved_image_id)
+        self.assertEqual([], self.repository.left_behind(10))
+
+    def test_a_sweep_does_no_harm_to_a_job_that_is_run_again(self) -> None:
+        self.create()
+        self.destination.on("DELETE", "image", glances.saying(500))
+        self.settle(FAILED)
+        self.destination.on("DELETE", "image", self.destination.behave)
+        (left,) = self.repository.left_behind(10)
+        self.repository.request_retry(self.job.id)
+        _job, claim = self.claim()
+        other = IMAGE_ID.replace("0f", "1f")
+        self.repository.reserve_image(claim, other)
+        self.destination.add(other, b"")
+        self.repository.image_created(claim, other)
+        self.settlement.sweep(left)
+        row = self.repository.get(self.job.id)
+        self.assertEqual(
+            (other, other), (row.reserved_image_id, row.destination_image_id)
+        )
+        self.assertEqual([other], list(self.destination.images))
+
+    def test_a_cancel_waits_for_a_destination_that_is_away(self) -> None:
+        self.create()
+        self.destination.on("DELETE", "image", glances.hanging_up)
+        self.repository.request_cancel(self.job.id)
+        row = self.settle(settlement.Outcome.CANCELED)
+        self.assertEqual(("canceling", None), (row.status, row.worker_id))
+        self.assertEqual(IMAGE_ID, row.reserved_image_id)
+        self.destination.on("DELETE", "image", self.destination.behave)
+        claimed = self.repository.claim_canceled("another")
+        assert claimed
+        self.settlement.settle(*claimed, settlement.Outcome.CANCELED)
+        row = self.repository.get(self.job.id)
+        self.assertEqual("canceled", row.status)
+        self.assert_clean(row)
+
+    def test_a_cancel_that_is_refused_is_an_error(self) -> None:
+        self.create()
+        for method in ("DELETE", "PATCH"):
+            self.destination.on(method, "image", glances.saying(403, b"Mine"))
+        self.repository.request_cancel(self.job.id)
+        row = self.settle(settlement.Outcome.CANCELED)
+        self.assertEqual(
+            ("error", "cleanup_failed"), (row.status, row.error_code)
+        )
+        self.assertIn("Mine", row.error_message or "")
+        self.assertEqual(IMAGE_ID, row.reserved_image_id)
+
+    def test_what_is_given_back_names_what_it_leaves(self) -> None:
+        self.create()
+        self.destination.on("DELETE", "image", glances.saying(500))
+        row = self.settle(settlement.Outcome.GIVEN_BACK)
+        self.assertEqual("replicate_requested", row.status)
+        self.assertEqual(IMAGE_ID, row.reserved_image_id)
+
+    def test_a_cancel_that_broke_off_can_be_taken_up(self) -> None:
+        self.create()
+        self.repository.request_cancel(self.job.id)
+        self.repository.begin_cancel(self.held)
+        row = self.settle(settlement.Outcome.CANCELED)
+        self.assertEqual("canceled", row.status)
+        self.assert_clean(row)
+
+
+class TestFence(SettlementTestCase):
+    def test_another_worker_s_image_is_not_touched(self) -> None:
+        self.repository.give_back(self.held)
+        claimed = self.repository.claim_next("another")
+        assert claimed
+        _job, self.held = claimed
+        self.create()
+        stale = dataclasses.replace(self.held, worker_id=base.WORKER)
+        for end in ENDS:
+            self.assertRaises(
+                exception.ClaimLost,
+                self.settlement.settle,
+                self.job,
+                stale,
+                end,
+            )
+        self.assertEqual([], self.destination.seen)
+        self.assertEqual(
+            "replicating", self.repository.get(self.job.id).status
+        )
+
+    def test_an_end_is_written_once(self) -> None:
+        self.create()
+        self.settle(REPLICATED)
+        for end in ENDS:
+            self.assertRaises(exception.ClaimLost, self.settle, end)
+        self.assertIn(IMAGE_ID, self.destination.images)
+        self.assertEqual("replicated", self.repository.get(self.job.id).status)

@@ -1,0 +1,126 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How many streams there shall be."""
+
+import testtools
+
+from image_replicator.worker import tuner
+
+
+class TestTuner(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.now = 0.0
+
+    def _tuner(
+        self, latency: float = 0.0, least: int = 1, most: int = 32
+    ) -> tuner.Tuner:
+        return tuner.Tuner(least, most, latency, clock=lambda: self.now)
+
+    def test_a_source_nearby_is_begun_with_one(self) -> None:
+        self.assertEqual(1, self._tuner(0.02).streams)
+        self.assertEqual(4, self._tuner(0.02, least=4).streams)
+
+    def test_a_source_far_away_is_begun_with_many(self) -> None:
+        self.assertEqual(20, self._tuner(0.1).streams)
+        self.assertEqual(32, self._tuner(0.3).streams)
+        self.assertEqual(8, self._tuner(0.3, most=8).streams)
+
+    def test_it_grows_while_more_bring_more(self) -> None:
+        tuned = self._tuner()
+        tuned.observe(10.0, 0.9)
+        self.assertEqual(2, tuned.streams)
+        for streams, rate in ((4, 20.0), (8, 40.0), (16, 80.0), (32, 160.0)):
+            tuned.observe(rate, 0.9, tuned.streams)
+            self.assertEqual(streams, tuned.streams)
+        tuned.observe(320.0, 0.9, 32)
+        self.assertEqual(32, tuned.streams)
+
+    def test_it_goes_back_to_what_brought_as_much(self) -> None:
+        tuned = self._tuner(0.1, most=64)
+        tuned.observe(100.0, 0.9, 20)
+        self.assertEqual(40, tuned.streams)
+        self._disappoint(tuned, 105.0)
+        self.assertEqual(20, tuned.streams)
+        tuned.observe(100.0, 0.9, 20)
+        self.assertEqual(20, tuned.streams)
+
+    def test_one_bad_moment_is_forgiven(self) -> None:
+        tuned = self._tuner(0.1, most=80)
+        tuned.observe(100.0, 0.9, 20)
+        tuned.observe(50.0, 0.9, 40)
+        self.assertEqual(40, tuned.streams)
+        tuned.observe(200.0, 0.9, 40)
+        self.assertEqual(80, tuned.streams)
+
+    def test_what_did_not_pay_is_tried_again_ever_later(self) -> None:
+        tuned = self._tuner(0.1, most=40)
+        tuned.observe(100.0, 0.9, 20)
+        for seconds in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0):
+            self._disappoint(tuned, 100.0)
+            self.assertEqual(20, tuned.streams)
+            self.now += seconds - 0.1
+            tuned.observe(100.0, 0.9, 20)
+            self.assertEqual(20, tuned.streams)
+            self.now += 0.1
+            tuned.observe(100.0, 0.9, 20)
+            self.assertEqual(40, tuned.streams)
+
+    def test_what_has_paid_is_tried_again_soon(self) -> None:
+        tuned = self._tuner(0.1, most=80)
+        tuned.observe(100.0, 0.9, 20)
+        self._disappoint(tuned, 100.0)
+        self.now = 1.0
+        tuned.observe(100.0, 0.9, 20)
+        tuned.observe(200.0, 0.9, 40)
+        self._disappoint(tuned, 200.0)
+        self.assertEqual(40, tuned.streams)
+        self.now = 2.0
+        tuned.observe(200.0, 0.9, 40)
+        self.assertEqual(80, tuned.streams)
+
+    def _disappoint(self, tuned: tuner.Tuner, rate: float) -> None:
+        """More streams have brought no more, for as long as it takes."""
+        tuned.observe(rate, 0.9, tuned.streams)
+        tuned.observe(rate, 0.9, tuned.streams)
+
+    def test_streams_without_work_end(self) -> None:
+        tuned = self._tuner(0.1)
+        tuned.observe(100.0, 0.0, 9.0)
+        self.assertEqual(12, tuned.streams)
+        tuned.observe(100.0, 0.0, 0.3)
+        self.assertEqual(1, tuned.streams)
+
+    def test_a_single_stream_that_sends_most_of_the_time_is_enough(
+        self,
+    ) -> None:
+        tuned = self._tuner()
+        tuned.observe(100.0, 0.4)
+        self.assertEqual(1, tuned.streams)
+
+    def test_a_busy_source_gets_half(self) -> None:
+        tuned = self._tuner(0.1, least=3)
+        tuned.refused()
+        self.assertEqual(10, tuned.streams)
+        self.now = 19.0
+        tuned.observe(1.0, 0.9, 10)
+        self.assertEqual(10, tuned.streams)
+        for _ in range(9):
+            tuned.refused()
+        self.assertEqual(3, tuned.streams)
+
+    def test_a_source_without_ranges_gets_one(self) -> None:
+        tuned = self._tuner(0.1, least=4)
+        tuned.stay_single()
+        tuned.observe(1.0, 0.9)
+        self.assertEqual(1, tuned.streams)
