@@ -1,0 +1,256 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the tests on a real cloud share: one cloud per process, and a client.
+
+Starting a cloud takes ten seconds, so all tests of a process use the same.
+Each leaves it without jobs and workers; images and projects are its own.
+"""
+
+import atexit
+import contextlib
+import functools
+import sqlite3
+import time
+from collections.abc import Callable
+from collections.abc import Collection
+from typing import Any
+
+import requests
+import sqlalchemy as sa
+import testtools
+from keystoneauth1 import session as ksa_session
+from testtools import content
+from testtools import content_type
+
+from image_replicator.db import models
+from image_replicator.tests.fixtures import cloud
+from image_replicator.tests.fixtures import process
+from image_replicator.tests.fixtures import proxy
+
+#: Seconds for a job to come to its end; only ever waited when a test fails.
+PATIENCE = 60
+
+#: Seconds for which a proxy holds a connection: longer than any test waits, so
+#: that nothing but the worker itself can end what is held.
+HOLD = 10 * PATIENCE
+
+
+@functools.cache
+def shared_cloud() -> cloud.Cloud:
+    """Return this process's cloud, started at the first call."""
+    shared = cloud.Cloud()
+    shared.setUp()
+    atexit.register(shared.cleanUp)
+    return shared
+
+
+class CloudTestCase(testtools.TestCase):
+    """A test on the shared cloud.
+
+    :cvar options: of a cloud of its own, for each test; None: the shared one
+    :ivar cloud: the two regions
+    """
+
+    options: cloud.Options | None = None
+
+    def setUp(self) -> None:
+        super().setUp()
+        options = self.options
+        if options:
+            self.cloud = self.useFixture(cloud.Cloud(options))
+        else:
+            self.cloud = shared_cloud()
+            self.addCleanup(self._forget_jobs)
+
+    def _forget_jobs(self) -> None:
+        engine = sa.create_engine(self.cloud.database_url)
+        with engine.begin() as connection:
+            connection.execute(sa.delete(models.Job))
+            # Those that were killed did not say goodbye.
+            connection.execute(sa.delete(models.Worker))
+        engine.dispose()
+
+    def start_worker(self, **overrides: Any) -> process.Process:
+        """Start a worker that looks for jobs often; it ends with the test.
+
+        Unless told otherwise it tries once, so that failures are seen, and
+        reads with one stream, so that a proxy sees all of an image pass. What
+        a Glance that is busy keeps it from removing it soon tries again.
+        """
+        overrides["transfer"] = {
+            "max_streams": 1,
+            **overrides.get("transfer", {}),
+        }
+        overrides["worker"] = {
+            "poll_interval": 0.1,
+            "max_attempts": 1,
+            "retry_delay": 0.2,
+            "retry_max_delay": 0.5,
+            **overrides.get("worker", {}),
+        }
+        worker = self.cloud.start_worker(**overrides)
+        self.addCleanup(self._stop_worker, worker)
+        return worker
+
+    def _stop_worker(self, worker: process.Process) -> None:
+        worker.stop()
+        log = worker.log_path.read_bytes()
+        self.addDetail(
+            worker.log_path.name,
+            content.Content(content_type.UTF8_TEXT, lambda: [log]),
+        )
+
+    def relay(self, region: str) -> proxy.Proxy:
+        """Let workers reach a region through a proxy until the test ends.
+
+        To be called before they start: they keep the catalogue they read.
+        """
+        self._let_the_api_read_the_catalogue()
+        relay = self.useFixture(proxy.Proxy(longest_hold=HOLD))
+        self.cloud.route_internal(region, relay)
+        self.addCleanup(self.cloud.route_internal, region, None)
+        return relay
+
+    def _let_the_api_read_the_catalogue(self) -> None:
+        """Keep the API, which outlives the test, from reaching the proxy."""
+        image = self.cloud.images("ot1").create()
+        job_id = self.ask_for_copy(image["id"])
+        self.assertEqual(204, self.cancel(job_id).status_code)
+        self._forget_jobs()
+
+    def wait_until(
+        self, holds: Callable[[], Any], what: str, patience: float = PATIENCE
+    ) -> Any:
+        """Wait until a condition holds, and return what it returned."""
+        deadline = time.monotonic() + patience
+        while not (value := holds()):
+            if time.monotonic() > deadline:
+                self.fail(f"after {patience:g} s there is still not {what}")
+            time.sleep(0.02)
+        return value
+
+    def wait_for_log(self, worker: process.Process, text: str) -> None:
+        """Wait until a worker has logged something."""
+        self.wait_until(
+            lambda: text in worker.log_path.read_text(), f"{text!r} in the log"
+        )
+
+    def images_in(self, region: str) -> dict[str, dict[str, Any]]:
+        """Return all tenants' images of a region, by their ids."""
+        images = self.cloud.images(region, "admin", "admin").list()
+        return {image["id"]: image for image in images}
+
+    def stamp(self, image_id: str, properties: dict[str, str]) -> None:
+        """Give an image of ot1 properties behind Glance's back."""
+        path = self.cloud.glances["ot1"].database
+        with contextlib.closing(sqlite3.connect(path, timeout=30)) as database:
+            database.executemany(
+                "INSERT INTO image_properties"
+                " (image_id, name, value, created_at, deleted)"
+                " VALUES (?, ?, ?, CURRENT_TIMESTAMP, 0)",
+                [(image_id, *item) for item in properties.items()],
+            )
+            database.commit()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        user: str = "alice",
+        project: str = "source",
+        region: str = "ot1",
+        session: ksa_session.Session | None = None,
+        **kwargs: Any,
+    ) -> requests.Response:
+        """Send a request below the extension's base path; never raises.
+
+        :param path: behind the base path, such as ``/jobs``
+        :param session: acts in place of a user and project
+        """
+        session = session or self.cloud.session(user, project)
+        kwargs.setdefault("headers", {}).setdefault(
+            "Accept", "application/json"
+        )
+        return session.request(
+            self.cloud.endpoint(region) + cloud.BASE_PATH + path,
+            method,
+            raise_exc=False,
+            redirect=False,
+            **kwargs,
+        )
+
+    def ask_for_copy(
+        self, image_id: str, tenant: str = "destination", **kwargs: Any
+    ) -> str:
+        """Ask for a copy into a project; return the job's id."""
+        body = {
+            "image_id": image_id,
+            "tenant_id_dst": self.cloud.project_id(tenant),
+        }
+        reply = self.request("POST", "/jobs", json=body, **kwargs)
+        self.assertEqual(202, reply.status_code, reply.text)
+        job_id: str = reply.json()["job_id"]
+        return job_id
+
+    def cancel(self, job_id: str, **kwargs: Any) -> requests.Response:
+        """Ask for a job to be canceled."""
+        return self.request("DELETE", f"/jobs/{job_id}", **kwargs)
+
+    def job(self, job_id: str, **kwargs: Any) -> dict[str, Any]:
+        """Return a job as the API shows it."""
+        reply = self.request("GET", f"/jobs/{job_id}", **kwargs)
+        self.assertEqual(200, reply.status_code, reply.text)
+        job: dict[str, Any] = reply.json()
+        return job
+
+    def job_row(self, job_id: str) -> Any:
+        """Return a job's row, for what version 1.0 does not show."""
+        engine = sa.create_engine(self.cloud.database_url)
+        try:
+            with engine.connect() as connection:
+                return connection.execute(
+                    sa.select(models.Job.__table__).where(
+                        models.Job.__table__.c.id == job_id
+                    )
+                ).one()
+        finally:
+            engine.dispose()
+
+    def wait_until_clean(self, job_id: str, before: Collection[str]) -> None:
+        """Wait until nothing is left of a job that is over.
+
+        Glance on SQLite answers some writes with a 500, above all right after
+        an upload that broke off; the worker removes then what it can later.
+
+        :param before: the images that were in ot2 before the job.
+        """
+        self.wait_until(
+            lambda: self.job_row(job_id).reserved_image_id is None,
+            "a clean destination",
+        )
+        self.assertIsNone(self.job_row(job_id).destination_image_id)
+        self.assertEqual(set(before), set(self.images_in("ot2")))
+
+    def wait_for(
+        self, job_id: str, *statuses: str, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Wait until a job has one of these statuses, and return it."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            job = self.job(job_id, **kwargs)
+            if job["status"] in statuses:
+                return job
+            time.sleep(0.05)
+        self.fail(f"the job is still {job['status']}, not {statuses}: {job}")
+        raise AssertionError

@@ -1,0 +1,286 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A worker dies between any two steps: each job ends right all the same.
+
+A step is a call to the database or to an image service; see
+:mod:`image_replicator.tests.fixtures.doomed_worker`.
+"""
+
+import signal
+import sys
+from typing import Any
+from typing import Final
+
+from image_replicator.tests.fixtures import doomed_worker
+from image_replicator.tests.fixtures import process
+from image_replicator.tests.fixtures import proxy
+from image_replicator.tests.functional.cloud import base
+
+DATA: Final = bytes(range(256)) * 4096
+
+#: Of a copy that nothing disturbs, in order.
+COPY: Final = (
+    "after queue.claim_next",
+    "before images.show",
+    "after images.show",
+    "before queue.reserve_image",
+    "after queue.reserve_image",
+    "before images.create",
+    "after images.create",
+    "before queue.image_created",
+    "after queue.image_created",
+    "before images.upload",
+    "before images.download",
+    "after images.download",
+    "within images.upload",
+    "after images.upload",
+    "before images.change",
+    "after images.change",
+    "before queue.finish",
+    "after queue.finish",
+)
+
+#: Of one that takes over what another left at the destination.
+RESCUE: Final = (
+    "before queue.release_expired",
+    "before images.remove",
+    "after images.remove",
+    "before queue.image_removed",
+    "after queue.image_removed",
+)
+
+#: Of one that is canceled while it runs.
+CANCEL: Final = (
+    "before queue.begin_cancel",
+    "after queue.begin_cancel",
+    "before queue.finish_cancel",
+    "after queue.finish_cancel",
+)
+
+#: Of one that was canceled when nobody had it.
+CANCEL_UNOWNED: Final = ("after queue.claim_canceled",)
+
+#: Of one whose source is gone.
+FAIL: Final = ("before queue.fail", "after queue.fail")
+
+#: Of one that fails for a reason that passes.
+RETRY: Final = ("before queue.retry", "after queue.retry")
+
+#: Of one whose worker is told to stop.
+STOP: Final = (
+    "before queue.give_back",
+    "after queue.give_back",
+    "before queue.say_goodbye",
+)
+
+#: Steps at which a worker does not change what becomes of a job: it looks, or
+#: it does what it does each second; and what only others do.
+HARMLESS: Final = {
+    "queue.forget_silent_workers",
+    "queue.get",
+    "queue.record_progress",
+    "queue.renew",
+    "queue.show_sign_of_life",
+    "images.list_tagged",
+}
+
+#: Where a clean-up is taken up by whoever comes next; the worker's unit tests
+#: have these, as it takes an image service that is away to get there.
+TAKEN_UP: Final = {
+    "queue.image_swept",
+    "queue.left_behind",
+    "queue.postpone_cancel",
+}
+
+#: What users and operators do.
+NOT_OURS: Final = {
+    "queue.create",
+    "queue.known_images",
+    "queue.list",
+    "queue.purge",
+    "queue.queue_positions",
+    "queue.request_cancel",
+    "queue.request_retry",
+    "queue.workers",
+}
+
+
+class TestCrashPoints(base.CloudTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.before = self._images()
+        self.image_ids: dict[str, str] = {}
+
+    def _start(self, point: str = "", **options: Any) -> process.Process:
+        """Start a worker that dies at a point, or one that does not."""
+        worker = {
+            "lease_time": 2,
+            "max_attempts": 50,
+            "retry_delay": 0.1,
+            "poll_interval": 0.1,
+            **options,
+        }
+        command = [sys.executable, "-m", doomed_worker.__name__, point]
+        started = self.cloud.start_worker(
+            command=command if point else (),
+            worker=worker,
+            transfer={"max_streams": 1},
+        )
+        self.addCleanup(self._stop_worker, started)
+        return started
+
+    def _images(self) -> set[str]:
+        """Return the destination's images that can be used.
+
+        Glance may leave one ``deleted``, and yet there, when its upload is
+        broken off while it is deleted.
+        """
+        return {
+            image_id
+            for image_id, image in self.images_in("ot2").items()
+            if image["status"] != "deleted"
+        }
+
+    def _come_to_the_middle(self, relay: proxy.Proxy) -> str:
+        """Ask for a copy that comes as far as sending half of the data."""
+        relay.hold_after(len(DATA) // 2, proxy.Direction.UPLOAD)
+        return self._ask()
+
+    def _is_in_the_middle(self, job_id: str, relay: proxy.Proxy) -> None:
+        self.wait_until(
+            lambda: self.job_row(job_id).destination_image_id, "an image"
+        )
+        self.assertTrue(
+            relay.wait_until_held(direction=proxy.Direction.UPLOAD)
+        )
+
+    def _ask(self) -> str:
+        image_id = self.cloud.images("ot1").create(DATA)["id"]
+        job_id = self.ask_for_copy(image_id)
+        self.image_ids[job_id] = image_id
+        return job_id
+
+    def _die(self, worker: process.Process, point: str) -> None:
+        """The worker did come to its point, and died of it."""
+        self.assertEqual(
+            -signal.SIGKILL, worker.wait(base.PATIENCE), f"{point}"
+        )
+
+    def _assert_replicated(self, job_ids: list[str]) -> None:
+        """Each has its image, verified, and there is no other image."""
+        images = {}
+        for job_id in job_ids:
+            job = self.wait_for(job_id, "replicated", "error", "canceled")
+            row = self.job_row(job_id)
+            self.assertEqual("replicated", row.status, f"{row}")
+            images[job["destination_image_id"]] = job
+            self.assertIsNone(row.reserved_image_id)
+        copies = self.cloud.images("ot2", "alice", "destination")
+        for image_id in images:
+            self.assertEqual(DATA, copies.read(image_id))
+        self.assertEqual(set(images), self._images() - self.before)
+
+    def _assert_nothing_left(self, job_ids: list[str], status: str) -> None:
+        for job_id in job_ids:
+            self.wait_for(job_id, "replicated", "error", "canceled")
+            row = self.job_row(job_id)
+            self.assertEqual(status, row.status, f"{row}")
+            self.wait_until(
+                lambda job_id=job_id: (  # type: ignore[misc]
+                    self.job_row(job_id).reserved_image_id is None
+                ),
+                "clean",
+            )
+        self.assertEqual(self.before, self._images())
+
+    def test_every_step_has_its_points(self) -> None:
+        points = (
+            *COPY,
+            *RESCUE,
+            *CANCEL,
+            *CANCEL_UNOWNED,
+            *FAIL,
+            *RETRY,
+            *STOP,
+        )
+        covered = {point.split(" ")[1] for point in points}
+        steps = doomed_worker.steps("queue") | doomed_worker.steps("images")
+        self.assertEqual(steps, covered | HARMLESS | TAKEN_UP | NOT_OURS)
+
+    def test_a_copy_and_its_rescue(self) -> None:
+        job_ids = []
+        for point in (*COPY, *RESCUE):
+            # What those before left is there to be rescued.
+            job_ids.append(self._ask())
+            self._die(self._start(point), point)
+        self._start()
+        self._assert_replicated(job_ids)
+
+    def _let_another_end_it(self, job_id: str) -> None:
+        """Have a worker that lives, until the job is over."""
+        other = self._start()
+        self.wait_for(job_id, "replicated", "error", "canceled")
+        other.stop()
+
+    def test_a_cancel(self) -> None:
+        relay = self.relay("ot2")
+        job_ids = []
+        for point in CANCEL:
+            job_ids.append(self._come_to_the_middle(relay))
+            worker = self._start(point)
+            self._is_in_the_middle(job_ids[-1], relay)
+            self.assertEqual(204, self.cancel(job_ids[-1]).status_code)
+            self._die(worker, point)
+            relay.release()
+            self._let_another_end_it(job_ids[-1])
+        for point in CANCEL_UNOWNED:
+            job_ids.append(self._ask())
+            self.assertEqual(204, self.cancel(job_ids[-1]).status_code)
+            self._die(self._start(point), point)
+            self._let_another_end_it(job_ids[-1])
+        self._assert_nothing_left(job_ids, "canceled")
+
+    def test_a_failure(self) -> None:
+        job_ids = []
+        for point in FAIL:
+            job_ids.append(self._ask())
+            self.cloud.images("ot1").delete(self.image_ids[job_ids[-1]])
+            self._die(self._start(point), point)
+            self._let_another_end_it(job_ids[-1])
+        self._assert_nothing_left(job_ids, "error")
+
+    def test_a_retry(self) -> None:
+        relay = self.relay("ot2")
+        job_ids = []
+        for point in RETRY:
+            job_ids.append(self._come_to_the_middle(relay))
+            worker = self._start(point)
+            self._is_in_the_middle(job_ids[-1], relay)
+            relay.cut()
+            relay.release()
+            self._die(worker, point)
+            self._let_another_end_it(job_ids[-1])
+        self._assert_replicated(job_ids)
+
+    def test_a_stop(self) -> None:
+        relay = self.relay("ot2")
+        job_ids = []
+        for point in STOP:
+            job_ids.append(self._come_to_the_middle(relay))
+            worker = self._start(point, graceful_timeout=0)
+            self._is_in_the_middle(job_ids[-1], relay)
+            worker.terminate()
+            self._die(worker, point)
+            relay.release()
+            self._let_another_end_it(job_ids[-1])
+        self._assert_replicated(job_ids)

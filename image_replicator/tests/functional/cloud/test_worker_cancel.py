@@ -1,0 +1,207 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A copy is canceled: at every point, at once, and nothing is left.
+
+What is held stays so, and the worker would wait for it longer than any test
+does. So whatever ends it is the cancel.
+"""
+
+from typing import Any
+
+from image_replicator.tests.fixtures import process
+from image_replicator.tests.fixtures import proxy
+from image_replicator.tests.functional.cloud import base
+
+DOWNLOAD = proxy.Direction.DOWNLOAD
+UPLOAD = proxy.Direction.UPLOAD
+
+#: More than all kernel's buffers between worker and Glance can hold.
+DATA = bytes(range(256)) * 65536
+
+#: Seconds; the worker shall not give up by itself.
+LONG = base.HOLD
+
+
+class TestCancel(base.CloudTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.before = set(self.images_in("ot2"))
+
+    def _assert_canceled(self, job_id: str) -> None:
+        """Cancel a job, and see it end with nothing left."""
+        self.assertEqual(204, self.cancel(job_id).status_code)
+        self.assertIn(
+            self.job(job_id)["status"],
+            ("cancel_requested", "canceling", "canceled"),
+        )
+        self._assert_clean(job_id)
+
+    def _assert_clean(self, job_id: str) -> None:
+        job = self.wait_for(job_id, "canceled", "error", "replicated")
+        self.assertEqual("canceled", job["status"])
+        self.assertIsNone(job["destination_image_id"])
+        self.assertIsNone(self.job_row(job_id).reserved_image_id)
+        self.assertEqual(self.before, set(self.images_in("ot2")))
+
+    def _begin(self, **properties: object) -> str:
+        image = self.cloud.images("ot1").create(DATA, **properties)
+        return self.ask_for_copy(image["id"])
+
+    def _worker(self, **options: Any) -> process.Process:
+        return self.start_worker(
+            worker=options,
+            transfer={
+                "chunk_size": 65536,
+                "connect_timeout": LONG,
+                "read_timeout": LONG,
+            },
+            service_auth={"timeout": LONG},
+        )
+
+    def test_before_there_is_a_worker(self) -> None:
+        job_id = self._begin()
+        self.assertEqual(204, self.cancel(job_id).status_code)
+        self.assertEqual("cancel_requested", self.job(job_id)["status"])
+        self._worker()
+        self._assert_clean(job_id)
+
+    def test_while_the_worker_is_busy_with_another(self) -> None:
+        relay = self.relay("ot1")
+        relay.hold_after(300_000)
+        running = self._begin()
+        self._worker(concurrency=1)
+        self.assertTrue(relay.wait_until_held())
+        waiting = self._begin()
+        self.assertEqual(204, self.cancel(waiting).status_code)
+        job = self.wait_for(waiting, "canceled", "error", "replicated")
+        self.assertEqual("canceled", job["status"])
+        self.assertEqual("replicating", self.job(running)["status"])
+        self._assert_canceled(running)
+
+    def test_while_the_source_does_not_even_show_the_image(self) -> None:
+        relay = self.relay("ot1")
+        relay.pause(DOWNLOAD)
+        job_id = self._begin()
+        self._worker()
+        self.assertTrue(relay.wait_until_held())
+        self._assert_canceled(job_id)
+
+    def test_while_reading_is_stuck(self) -> None:
+        relay = self.relay("ot1")
+        relay.hold_after(1_000_000)
+        job_id = self._begin()
+        self._worker()
+        self.assertTrue(relay.wait_until_held())
+        self.wait_until(
+            lambda: self.job(job_id)["destination_image_id"],
+            "an image at the destination",
+        )
+        self._assert_canceled(job_id)
+
+    def test_while_the_creation_is_not_answered(self) -> None:
+        """Whether it happened is not known then; it must not show later."""
+        relay = self.relay("ot2")
+        relay.pause(DOWNLOAD)
+        job_id = self._begin()
+        self._worker()
+        self.assertTrue(relay.wait_until_held())
+        self.assertEqual(204, self.cancel(job_id).status_code)
+        self.wait_for(job_id, "canceling")
+        relay.release()
+        self._assert_clean(job_id)
+
+    def test_while_sending_is_stuck(self) -> None:
+        relay = self.relay("ot2")
+        relay.hold_after(1_000_000, UPLOAD)
+        job_id = self._begin()
+        self._worker()
+        self.assertTrue(relay.wait_until_held(direction=UPLOAD))
+        # Glance gives up after some seconds, and says so.
+        relay.pause(DOWNLOAD)
+        self._wait_until_progress_rests(job_id)
+        self.assertEqual(204, self.cancel(job_id).status_code)
+        self.wait_for(job_id, "canceling")
+        relay.release()
+        self._assert_clean(job_id)
+
+    def _wait_until_progress_rests(self, job_id: str) -> None:
+        """Wait until no buffer takes any more of the image."""
+        seen = [-1]
+
+        def rests() -> bool:
+            row = self.job_row(job_id)
+            seen.append(row.bytes_copied)
+            return 0 < seen[-1] < len(DATA) and len(set(seen[-60:])) == 1
+
+        self.wait_until(rests, "a stuck upload")
+
+    def test_while_the_upload_is_not_answered(self) -> None:
+        relay = self._hold_in_upload()
+        relay.pause(DOWNLOAD)
+        relay.release(UPLOAD)
+        self.assertTrue(relay.wait_until_held(direction=DOWNLOAD))
+        self.assertEqual(204, self.cancel(self.job_id).status_code)
+        self.wait_for(self.job_id, "canceling")
+        relay.release()
+        self._assert_clean(self.job_id)
+
+    def _hold_in_upload(self, **properties: object) -> proxy.Proxy:
+        relay = self.relay("ot2")
+        relay.hold_after(1_000_000, UPLOAD)
+        self.job_id = self._begin(**properties)
+        self._worker()
+        self.assertTrue(relay.wait_until_held(direction=UPLOAD))
+        return relay
+
+    def test_while_it_is_verified(self) -> None:
+        """The upload's short answer passes, the image's description not."""
+        relay = self._hold_in_upload()
+        relay.hold_after(700, DOWNLOAD)
+        relay.release(UPLOAD)
+        self.assertTrue(relay.wait_until_held(direction=DOWNLOAD))
+        status = self.images_in("ot2")[
+            self.job(self.job_id)["destination_image_id"]
+        ]["status"]
+        self.assertEqual("active", status)
+        self._assert_canceled(self.job_id)
+
+    def test_while_it_is_set_protected(self) -> None:
+        """Protection is no obstacle to cleaning up."""
+        relay = self._hold_in_upload(protected=True)
+        relay.hold_after(700, DOWNLOAD)
+        relay.release(UPLOAD)
+        self.assertTrue(relay.wait_until_held(direction=DOWNLOAD))
+        image_id = self.job(self.job_id)["destination_image_id"]
+        # As if the worker had come this far already.
+        self.cloud.images("ot2", "alice", "destination").update(
+            image_id, protected=True
+        )
+        self.assertEqual(204, self.cancel(self.job_id).status_code)
+        self.wait_for(self.job_id, "canceling")
+        relay.release()
+        self._assert_clean(self.job_id)
+
+    def test_after_the_end(self) -> None:
+        self._worker()
+        replicated = self._begin()
+        self.wait_for(replicated, "replicated")
+        self.assertEqual(409, self.cancel(replicated).status_code)
+        self.assertEqual("replicated", self.job(replicated)["status"])
+
+    def test_twice(self) -> None:
+        job_id = self._begin()
+        self.assertEqual(204, self.cancel(job_id).status_code)
+        self.assertEqual(409, self.cancel(job_id).status_code)
+        self._worker()
+        self._assert_clean(job_id)
+        self.assertEqual(409, self.cancel(job_id).status_code)

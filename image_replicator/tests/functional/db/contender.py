@@ -1,0 +1,158 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Processes that use one database at once.
+
+Run as ``python -m … URL TASK COUNT OPTIONS``: so many processes begin the task
+at the same time, with these options of ``[worker]``, in JSON. What each prints
+is a line; if one fails, the command ends with an error.
+"""
+
+import datetime
+import itertools
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from image_replicator import exception
+from image_replicator.db import queue
+from image_replicator.jobs import Claim
+from image_replicator.jobs import JobStatus
+from image_replicator.jobs import NewWorker
+from image_replicator.tests.functional.db import base
+
+
+def _tell(line: str) -> None:
+    """Write a line in one go: the pipe is shared with other processes."""
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())
+
+
+def begin(jobs: queue.JobQueue) -> None:
+    """Use the database for the first time."""
+    try:
+        jobs.get("no such job")
+    except exception.JobNotFound:
+        _tell("found nothing")
+
+
+def create(jobs: queue.JobQueue) -> None:
+    """Ask for the one copy that all contenders ask for."""
+    try:
+        _tell(jobs.create(base.new_job(source_image_id="the same")))
+    except exception.DuplicateJob:
+        _tell("duplicate")
+
+
+def claim(jobs: queue.JobQueue) -> None:
+    """Claim until nothing waits."""
+    while claimed := jobs.claim_next(f"worker {os.getpid()}"):
+        _tell(claimed[0].id)
+
+
+def work(jobs: queue.JobQueue) -> None:
+    """Do all that writes, as API, worker and operator do."""
+    for _ in range(8):
+        jobs.create(base.new_job())
+        claimed = jobs.claim_next("worker")
+        jobs.purge(datetime.timedelta(0), 5)
+        if claimed:
+            job, held = claimed
+            jobs.reserve_image(held, job.id)
+            jobs.record_progress(held, 500)
+            jobs.finish(held, 1000, 99, base.VERIFICATION)
+    _tell("done")
+
+
+#: All the ways in which a copy comes to its end.
+_ENDS: tuple[Callable[[queue.JobQueue, Claim], Any], ...] = (
+    lambda jobs, held: jobs.finish(held, 1000, 99, base.VERIFICATION),
+    lambda jobs, held: jobs.fail(held, "quota", "No room is left."),
+    lambda jobs, held: jobs.retry(held, 0.0, "busy", "It was busy."),
+    lambda jobs, held: jobs.give_back(held),
+)
+
+
+def crowd(jobs: queue.JobQueue) -> None:
+    """Copy until nothing waits; tell how many copies went on with each."""
+    for end in itertools.cycle(_ENDS):
+        if not _count(jobs, JobStatus.REPLICATE_REQUESTED):
+            return
+        claimed = jobs.claim_next(f"worker {os.getpid()}")
+        if claimed is None:
+            time.sleep(0.005)
+            continue
+        region = claimed[0].destination_region_id
+        _tell(f"{region} {_count(jobs, JobStatus.REPLICATING, region)}")
+        end(jobs, claimed[1])
+
+
+def appear(jobs: queue.JobQueue) -> None:
+    """Give signs of life, and look for those that give none."""
+    worker = NewWorker(
+        id=f"worker-{os.getpid()}", host="h", version="1", concurrency=1
+    )
+    for _each in range(8):
+        jobs.show_sign_of_life(worker)
+        jobs.forget_silent_workers(base.PATIENCE)
+    _tell(worker.id)
+
+
+def _count(
+    jobs: queue.JobQueue, status: JobStatus, region: str | None = None
+) -> int:
+    query = sa.select(sa.func.count()).where(base.JOBS.c.status == status)
+    if region is not None:
+        query = query.where(base.JOBS.c.destination_region_id == region)
+    with jobs.engine.connect() as connection:
+        return connection.scalars(query).one()
+
+
+_TASKS = {
+    task.__name__: task for task in (begin, create, claim, work, crowd, appear)
+}
+
+
+def _take_part(
+    begin_at_once: Any, url: str, task: str, worker: dict[str, Any]
+) -> None:
+    jobs = queue.JobQueue(base.configuration(url, **worker))
+    begin_at_once.wait(base.PATIENCE)
+    _TASKS[task](jobs)
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Run the processes; forked, as importing takes longer than the task."""
+    url, task, count, options = sys.argv[1:]
+    fork = multiprocessing.get_context("fork")
+    barrier = fork.Barrier(int(count))
+    processes = [
+        fork.Process(
+            target=_take_part, args=(barrier, url, task, json.loads(options))
+        )
+        for _ in range(int(count))
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return int(any(process.exitcode for process in processes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

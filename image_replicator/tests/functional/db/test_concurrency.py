@@ -1,0 +1,220 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Many at once: threads of one process, and processes."""
+
+import datetime
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any
+
+import sqlalchemy as sa
+from oslo_db import exception as db_exc
+from oslo_db.sqlalchemy import test_fixtures
+from oslo_utils import timeutils
+
+from image_replicator import exception
+from image_replicator.jobs import JobStatus
+from image_replicator.jobs import NewJob
+from image_replicator.tests.functional.db import base
+
+load_tests = test_fixtures.optimize_module_test_loader()
+
+THREADS = 12
+PROCESSES = 3
+
+
+def at_once(call: Callable[[int], Any]) -> list[Any]:
+    """Call in many threads, and return what each call returned."""
+    with futures.ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(call, range(THREADS)))
+
+
+class Concurrency(base.JobsMixin):
+    def _create(self, new: NewJob) -> Any:
+        try:
+            return self.jobs.create(new)
+        except exception.DuplicateJob:
+            return None
+
+    def test_one_of_many_equal_copies_is_made(self) -> None:
+        new = base.new_job()
+        made = [one for one in at_once(lambda n: self._create(new)) if one]
+        self.assertEqual(self.all_ids(), set(made))
+        self.assertEqual(1, len(made))
+
+    def test_one_of_many_equal_copies_is_made_by_processes(self) -> None:
+        told = base.contend(self.url, "create", PROCESSES)
+        self.assertEqual(PROCESSES - 1, told.count("duplicate"))
+        self.assertEqual(1, len(self.all_ids()))
+
+    def test_each_job_is_claimed_once(self) -> None:
+        ids = self.insert(*(base.row() for _ in range(THREADS)))
+        claimed = at_once(lambda n: self.jobs.claim_next(f"worker {n}"))
+        # As many jobs as workers: none may go without.
+        self.assertEqual(sorted(ids), sorted(job.id for job, _ in claimed))
+        self.assertIsNone(self.jobs.claim_next("late"))
+        for _, claim in claimed:
+            self.jobs.record_progress(claim, 1)
+
+    def test_each_job_is_claimed_once_by_processes(self) -> None:
+        ids = self.insert(*(base.row() for _ in range(30)))
+        claimed = base.contend(self.url, "claim", PROCESSES)
+        self.assertEqual(sorted(ids), sorted(claimed))
+
+    def test_a_cancel_and_an_end_exclude_each_other(self) -> None:
+        for _ in range(10):
+            job_id = self.jobs.create(base.new_job())
+            _, claim = self.jobs.claim_next("worker")
+
+            def end(n: int, job_id: str = job_id, claim: Any = claim) -> str:
+                try:
+                    if n % 2:
+                        self.jobs.request_cancel(job_id)
+                    else:
+                        self.jobs.finish(claim, 1000, 99, base.VERIFICATION)
+                except (exception.Conflict, exception.ClaimLost):
+                    return "lost"
+                return "canceled" if n % 2 else "finished"
+
+            winners = set(at_once(end)) - {"lost"}
+            status = self.jobs.get(job_id).status
+            self.assertEqual(
+                {
+                    JobStatus.CANCEL_REQUESTED: {"canceled"},
+                    JobStatus.REPLICATED: {"finished"},
+                }[status],
+                winners,
+            )
+
+
+class Deadlocks(base.JobsMixin):
+    """A deadlock of the server's own making is tried again."""
+
+    #: Tells how many transactions wait for a lock.
+    waiting: str
+
+    def test_a_deadlock_is_tried_again(self) -> None:
+        # The server chooses its victim; with patience it is ours.
+        for _ in range(3):
+            if self._provoke():
+                return
+        self.fail("The server has never chosen our transaction")
+
+    def _provoke(self) -> bool:
+        """Get in the way of a purge; tell whether it was the victim."""
+        ids = self.insert(
+            *(
+                base.row(
+                    id=f"{number}",
+                    status=JobStatus.ERROR,
+                    created_at=base.LONG_AGO
+                    + datetime.timedelta(hours=number),
+                )
+                for number in (1, 2)
+            )
+        )
+        # Weight, so that MariaDB does not choose the other transaction.
+        others = self.insert(*(base.row() for _ in range(100)))
+        attempts = self._count("DELETE")
+        other = self.new_engine()
+        with futures.ThreadPoolExecutor(1) as pool:
+            with other.connect() as connection:
+                _touch(connection, [ids[1], *others])
+                purging = pool.submit(
+                    self.jobs.purge, datetime.timedelta(0), 10
+                )
+                self._wait_for_the_lock()
+                try:
+                    _touch(connection, [ids[0]])
+                except sa.exc.DBAPIError:
+                    connection.rollback()
+                else:
+                    connection.commit()
+            self.assertEqual(2, purging.result(base.PATIENCE))
+        self.assertEqual(set(others), self.all_ids())
+        tried = len(attempts)
+        with self.engine.begin() as connection:
+            connection.execute(base.JOBS.delete())
+        return tried > 1
+
+    def _count(self, verb: str) -> list[str]:
+        """Return a list that grows with each such statement."""
+        seen: list[str] = []
+
+        def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+            if statement.startswith(verb):
+                seen.append(statement)
+
+        sa.event.listen(self.engine, "before_cursor_execute", note)
+        self.addCleanup(
+            sa.event.remove, self.engine, "before_cursor_execute", note
+        )
+        return seen
+
+    def _wait_for_the_lock(self) -> None:
+        watch = timeutils.StopWatch(base.PATIENCE)
+        watch.start()
+        with self.new_engine().connect() as connection:
+            while not connection.exec_driver_sql(self.waiting).scalar():
+                connection.rollback()
+                self.assertFalse(watch.expired(), "Nothing waits")
+
+    def test_only_a_deadlock_is(self) -> None:
+        statements = self._count("SELECT")
+
+        def fail(*args: Any) -> None:
+            raise db_exc.DBError()
+
+        sa.event.listen(self.engine, "before_cursor_execute", fail)
+        self.addCleanup(
+            sa.event.remove, self.engine, "before_cursor_execute", fail
+        )
+        self.assertRaises(db_exc.DBError, self.jobs.claim_next, "worker")
+        self.assertEqual(1, len(statements))
+
+
+def _touch(connection: sa.Connection, ids: list[str]) -> None:
+    for job_id in ids:
+        connection.execute(
+            sa.update(base.JOBS)
+            .where(base.JOBS.c.id == job_id)
+            .values(bytes_copied=base.JOBS.c.bytes_copied + 1)
+        )
+
+
+class TestConcurrencySQLite(Concurrency, base.SQLite):
+    pass
+
+
+class TestConcurrencyMariaDB(Concurrency, base.MariaDB):
+    pass
+
+
+class TestConcurrencyPostgreSQL(Concurrency, base.PostgreSQL):
+    pass
+
+
+class TestDeadlocksMariaDB(Deadlocks, base.MariaDB):
+    waiting = (
+        "SELECT COUNT(*) FROM information_schema.innodb_trx AS trx "
+        "JOIN information_schema.processlist AS process "
+        "ON process.id = trx.trx_mysql_thread_id "
+        "WHERE trx.trx_state = 'LOCK WAIT' AND process.db = DATABASE()"
+    )
+
+
+class TestDeadlocksPostgreSQL(Deadlocks, base.PostgreSQL):
+    waiting = (
+        "SELECT COUNT(*) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )

@@ -1,0 +1,314 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What is done all the time costs the same, however many jobs there are."""
+
+import datetime
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+from oslo_db.sqlalchemy import test_fixtures
+
+from image_replicator.db import listing
+from image_replicator.jobs import Claim
+from image_replicator.jobs import FINAL
+from image_replicator.jobs import Job
+from image_replicator.jobs import JobStatus
+from image_replicator.tests.functional.db import base
+from image_replicator.tests.functional.db import effort
+
+load_tests = test_fixtures.optimize_module_test_loader()
+
+#: How many jobs are over, wait and run at first; later, there are many more.
+OVER, WAITING, RUNNING = 1000, 200, 20
+MANY = 5000
+
+Calls = dict[str, Callable[[], Any]]
+
+DAY = datetime.timedelta(days=1)
+
+#: As many places as nobody needs.
+LIMITS = {"region-0": 1000, "*": 1000}
+
+
+def over(first: int, count: int) -> list[dict[str, Any]]:
+    return [
+        _row(number, sorted(FINAL)[number % 3])
+        for number in range(first, first + count)
+    ]
+
+
+def waiting(first: int, count: int) -> list[dict[str, Any]]:
+    return [
+        _row(
+            number,
+            JobStatus.REPLICATE_REQUESTED,
+            turn=number // 7,
+            # It would have been looked at first.
+            retry_at=base.LONG_AGO + 9999 * DAY if number < 3 else None,
+        )
+        for number in range(first, first + count)
+    ]
+
+
+def running() -> list[dict[str, Any]]:
+    return [
+        _row(
+            number,
+            JobStatus.REPLICATING,
+            worker_id=f"worker-{number % 4}",
+            lease_expires_at=base.LONG_AGO + 9999 * DAY,
+            reserved_image_id=f"image-{number}",
+            # Beyond the limits, so that no claim gets one of these meanwhile.
+            slot=1000 + number,
+            attempts=1,
+        )
+        for number in range(RUNNING)
+    ]
+
+
+def _row(number: int, status: JobStatus, **changes: Any) -> dict[str, Any]:
+    moment = base.LONG_AGO + datetime.timedelta(minutes=number // 3)
+    return base.row(
+        id=f"{status}-{number:05}",
+        status=status,
+        created_at=moment,
+        finished_at=moment if status in FINAL else None,
+        source_tenant_id=f"tenant-{number % 5}",
+        destination_tenant_id=f"tenant-{number % 4}",
+        destination_region_id=f"region-{number % 3}",
+        destination_image_id=f"image-{number}" if status in FINAL else None,
+        **changes,
+    )
+
+
+def _claim(job_id: str) -> Claim:
+    return Claim(job_id=job_id, worker_id="worker-1", attempt=1)
+
+
+class Costs(effort.Effort):
+    """Each call is made with few jobs and with many.
+
+    That it costs more is allowed up to a part of what it costs more to read
+    every job.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.insert(*over(0, OVER), *waiting(0, WAITING), *running())
+        self.note_statistics()
+
+    def test_many_jobs_that_are_over(self) -> None:
+        calls = self._steady_calls() | self._calls_for_all()
+        self._check(calls, over(OVER, MANY))
+
+    def test_many_jobs_that_wait(self) -> None:
+        self._check(self._steady_calls(), waiting(WAITING, MANY))
+
+    def test_many_jobs_that_wait_and_that_the_server_does_not_expect(
+        self,
+    ) -> None:
+        self.statistics = None
+        self._check(self._steady_calls(), waiting(WAITING, MANY))
+
+    def test_pages(self) -> None:
+        self._check(self._pages(), over(OVER, MANY), part=5)
+
+    def _check(
+        self,
+        calls: Calls,
+        more: list[dict[str, Any]],
+        part: int = 20,
+    ) -> None:
+        everything = self.effort(self._read_everything)
+        before = {name: self.effort(call) for name, call in calls.items()}
+        self.insert(*more)
+        self.note_statistics()
+        allowed = (self.effort(self._read_everything) - everything) / part
+        after = {name: self.effort(call) for name, call in calls.items()}
+        self.assertEqual(
+            {},
+            {
+                name: (before[name], after[name])
+                for name in calls
+                if after[name] - before[name] > allowed
+            },
+        )
+
+    def _read_everything(self) -> None:
+        with self.engine.connect() as connection:
+            connection.execute(
+                sa.select(base.JOBS).where(base.JOBS.c.error_message == "none")
+            ).all()
+
+    def _pages(self) -> Calls:
+        pages = [
+            listing.Page(
+                limit=10,
+                tenant_id=tenant_id,
+                descending=descending,
+                marker=self._marker(number),
+            )
+            for tenant_id in ("tenant-1", None)
+            for descending in (True, False)
+            for number in (None, 10, OVER // 2, OVER - 10)
+        ]
+        return {
+            str(page): functools.partial(self.jobs.list, page)
+            for page in pages
+        }
+
+    def _marker(self, number: int | None) -> Job | None:
+        if number is None:
+            return None
+        status = sorted(FINAL)[number % 3]
+        job: Job = self.jobs.get(f"{status}-{number:05}")
+        return job
+
+    def _calls_for_all(self) -> Calls:
+        """What may read all jobs that wait, or all of a tenant's."""
+        job = self.jobs.get("replicate_requested-00100")
+        return {
+            "count": lambda: self._create(at_most=10**6),
+            "place in the queue": lambda: self.jobs.queue_positions([job]),
+        }
+
+    def _steady_calls(self) -> Calls:
+        return {
+            **self._users_calls(),
+            **self._claims(),
+            **self._workers_calls(),
+            **self._fleets_calls(),
+            **self._operators_calls(),
+        }
+
+    def _create(self, at_most: int = 0, **changes: str) -> None:
+        changes = {
+            "source_tenant_id": "tenant-1",
+            "destination_region_id": "region-1",
+        } | changes
+        self.jobs.create(base.new_job(**changes), at_most)
+
+    def _users_calls(self) -> Calls:
+        return {
+            "show": lambda: self.jobs.get("error-00001"),
+            "create": self._create,
+            "create the first": lambda: self._create(source_tenant_id="new"),
+            "create elsewhere": lambda: self._create(
+                destination_region_id="new"
+            ),
+            "cancel what waits": self._with(
+                "replicate_requested-00050", self.jobs.request_cancel
+            ),
+            "cancel what runs": self._with(
+                "replicating-00001", self.jobs.request_cancel
+            ),
+            "another run": self._with("error-00001", self.jobs.request_retry),
+        }
+
+    def _claims(self) -> Calls:
+        some = ["region-1", "region-2"]
+        return {
+            "claim": self._claim(),
+            "claim of some regions": self._claim(destination_regions=some),
+            "claim of none": self._claim(destination_regions=["none"]),
+            "claim with limits": self._claim(max_copies_per_region=LIMITS),
+            "claim without room": self._claim(max_copies_per_region={"*": 1}),
+            "claim of some regions with limits": self._claim(
+                destination_regions=some, max_copies_per_region=LIMITS
+            ),
+            "cancel": lambda: self.jobs.claim_canceled("worker"),
+        }
+
+    def _claim(self, **worker: Any) -> Callable[[], Any]:
+        jobs = self.new_queue(**worker)
+        # What is measured is what our engine is told.
+        jobs._database = jobs._slots._database = self.jobs._database
+        return lambda: jobs.claim_next("worker")
+
+    def _workers_calls(self) -> Calls:
+        writes: dict[str, Callable[[str], Any]] = {
+            "reserve": lambda job_id: self.jobs.reserve_image(
+                _claim(job_id), "image"
+            ),
+            "progress": lambda job_id: self.jobs.record_progress(
+                _claim(job_id), 9, 1
+            ),
+            "renew": lambda job_id: self.jobs.renew(_claim(job_id)),
+            "give back": lambda job_id: self.jobs.give_back(_claim(job_id)),
+            "retry": lambda job_id: self.jobs.retry(
+                _claim(job_id), 1, "busy", "It was busy."
+            ),
+            "finish": lambda job_id: self.jobs.finish(
+                _claim(job_id), 1000, 9, base.VERIFICATION
+            ),
+        }
+        return {
+            name: self._with("replicating-00005", write)
+            for name, write in writes.items()
+        }
+
+    def _fleets_calls(self) -> Calls:
+        left = self.jobs.get("error-00007")
+        return {
+            "rescue": lambda: self.jobs.release_expired("worker", ["one"]),
+            "rescue one": self._with(
+                "replicating-00006",
+                lambda _id: self.jobs.release_expired("worker", []),
+                lease_expires_at=base.LONG_AGO,
+            ),
+            "look for what was left": self._with(
+                "error-00004",
+                lambda _id: self.jobs.left_behind(10),
+                reserved_image_id="left",
+            ),
+            "sweep": lambda: self.jobs.image_swept(left),
+        }
+
+    def _operators_calls(self) -> Calls:
+        known = [f"image-{number}" for number in (15, 16, 17)]
+        return {
+            "purge": lambda: self.jobs.purge(DAY, 10),
+            "purge nothing": lambda: self.jobs.purge(9999 * DAY, 10),
+            "look at the fleet": self.jobs.workers,
+            "know images": lambda: self.jobs.known_images(known),
+        }
+
+    def _with(
+        self, job_id: str, call: Callable[[str], Any], **changes: Any
+    ) -> Callable[[], Any]:
+        """Return a call that finds the job as it was at first."""
+        row = self.read(job_id) | changes
+
+        def prepared() -> None:
+            self.change(job_id, **row)
+            call(job_id)
+
+        return prepared
+
+
+class TestCostsSQLite(Costs, effort.SQLite):
+    pass
+
+
+class TestCostsAnalyzedSQLite(Costs, effort.AnalyzedSQLite):
+    pass
+
+
+class TestCostsMariaDB(Costs, effort.MariaDB):
+    pass
+
+
+class TestCostsPostgreSQL(Costs, effort.PostgreSQL):
+    pass
