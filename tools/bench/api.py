@@ -1,0 +1,156 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Requests: against Glance's own, and against doing nothing at all."""
+
+import contextlib
+import functools
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from image_replicator.tests.fixtures import cloud
+from image_replicator.tests.fixtures import uwsgi
+
+from . import asking
+from . import backlog
+from . import databases
+from . import empty
+from .measure import Aim
+from .measure import Subject
+from .measure import take_turns
+from .stage import DESTINATION
+from .stage import GLANCE_THREADS
+from .stage import SOURCE
+from .stage import Stage
+
+_SHOW = "show a job"
+_LIST = "list jobs"
+_CREATE = "create a job"
+_SHOW_IMAGE = "show an image"
+_LIST_IMAGES = "list images"
+_EMPTY = "empty controller"
+
+_PAGE = 25  # jobs or images of a listing
+_CREATE_SHARE = 5  # one job is created for so many other requests: it is slow
+_JOBS = f"{cloud.BASE_PATH}/jobs"
+
+
+def run(stage: Stage) -> None:
+    """Ask with few and with many jobs, on each database."""
+    images = stage.running.images(SOURCE)
+    made = [images.create(b"x", name="bench")["id"] for _one in range(_PAGE)]
+    with _empty_server(stage) as empty_port:
+        for name, url, jobs in databases.each(stage):
+            with stage.extension(database={"connection": url}):
+                for count in stage.options.jobs:
+                    stage.say(f"api: {name}: making {count} jobs")
+                    tenant = stage.running.project_id("source")
+                    job_id = backlog.grow(jobs.engine, count, tenant)
+                    subjects = _subjects(
+                        stage, jobs.engine, empty_port, job_id, made[0]
+                    )
+                    _compare(stage, f"{name}, {count} jobs", subjects)
+    for image_id in made:
+        images.delete(image_id)
+
+
+def _compare(stage: Stage, name: str, subjects: dict[str, Subject]) -> None:
+    case = stage.new_case("api", name)
+    for ask in subjects.values():
+        # Keystone is asked about the token, modules are imported.
+        ask()
+    take_turns(case, subjects, stage.options.pairs, stage.say)
+    metric = "requests/s"
+    case.compare(_SHOW, _SHOW_IMAGE, metric, Aim(5))
+    case.compare(_EMPTY, _SHOW, metric, Aim(1.3, at_most=True))
+    case.compare(_LIST, _LIST_IMAGES, metric)
+    case.compare(_EMPTY, _LIST, metric)
+    case.compare(_CREATE, _SHOW_IMAGE, metric)
+
+
+def _subjects(
+    stage: Stage,
+    engine: sa.Engine,
+    empty_port: int,
+    job_id: str,
+    image_id: str,
+) -> dict[str, Subject]:
+    """Return what takes turns, each with the same token."""
+    request = functools.partial(
+        asking.Request,
+        stage.running.glances[SOURCE].server.port,
+        token=stage.running.token(),
+    )
+    asked = {
+        _SHOW: request(f"{_JOBS}/{job_id}"),
+        _SHOW_IMAGE: request(f"/v2/images/{image_id}"),
+        _EMPTY: asking.Request(empty_port, empty.PATH, stage.running.token()),
+        _LIST: request(f"{_JOBS}?limit={_PAGE}"),
+        _LIST_IMAGES: request(f"/v2/images?limit={_PAGE}"),
+    }
+    count = stage.options.requests
+    subjects: dict[str, Subject] = {
+        name: functools.partial(asking.ask, one, count)
+        for name, one in asked.items()
+    }
+    create = request(
+        _JOBS,
+        body={
+            "image_id": image_id,
+            "tenant_id_dst": stage.running.project_id("destination"),
+        },
+        status=202,
+    )
+    subjects[_CREATE] = lambda: asking.ask(
+        create,
+        max(2, count // _CREATE_SHARE),
+        lambda answer: backlog.end(engine, answer["job_id"]),
+    )
+    return subjects
+
+
+@contextlib.contextmanager
+def _empty_server(stage: Stage) -> Iterator[int]:
+    """Serve the empty controller as the source's Glance serves ours.
+
+    It has that Glance's configuration, pipeline and kind of process, and is a
+    second one only so that its filter does not stand in the other's way.
+    """
+    original = stage.running.glances[SOURCE].directory
+    directory = stage.store / "empty"
+    directory.mkdir()
+    for name in ("glance-api.conf", "glance-api-paste.ini"):
+        text = (original / name).read_text()
+        text = text.replace(str(original), str(directory))
+        text = text.replace("image_replicator.api:", f"{empty.__name__}:")
+        (directory / name).write_text(text)
+    (directory / "glance.sqlite").write_bytes(
+        stage.running.glances[DESTINATION].database.read_bytes()
+    )
+    server = uwsgi.Server("glance-empty", "glance.wsgi.api:application", None)
+    server.threads = GLANCE_THREADS
+    server.health_path = "/healthcheck"
+    server.start(
+        stage.supervisor,
+        {
+            "OS_GLANCE_CONFIG_DIR": str(directory),
+            "PYTHONPATH": str(pathlib.Path(__file__).parents[1]),
+        },
+    )
+    try:
+        yield server.port
+    finally:
+        server.stop(stage.supervisor)
+        shutil.rmtree(directory)

@@ -1,0 +1,172 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Fills the table of jobs, as years of copies would."""
+
+import datetime
+import functools
+import uuid
+from typing import Any
+from typing import cast
+
+import sqlalchemy as sa
+
+from image_replicator.db import models
+from image_replicator.jobs import JobStatus
+
+_JOBS = cast(sa.Table, models.Job.__table__)
+
+#: The distinct rows; the others are their copies.
+SEEDS = 1000
+_TENANTS = 50  # that share them
+_WAITING = 100  # one in so many waits; the others are done
+_OLDEST = datetime.datetime(2024, 1, 1)
+_APART = datetime.timedelta(minutes=1)
+
+
+def row(number: int, status: JobStatus, tenant: str) -> dict[str, Any]:
+    """Return a row of a job that waits or is done.
+
+    :param number: its place in the order of their creation
+    """
+    created = _OLDEST + number * _APART
+    done = status is JobStatus.REPLICATED
+    return {
+        "id": str(uuid.uuid4()),
+        "status": status,
+        "active": None if done else True,
+        "source_image_id": str(uuid.uuid4()),
+        "source_image_name": f"image {number}",
+        "source_region_id": "ot1",
+        "source_tenant_id": tenant,
+        "destination_image_id": str(uuid.uuid4()) if done else None,
+        "destination_region_id": "ot2",
+        "destination_tenant_id": tenant,
+        "image_size": 1 << 30,
+        "bytes_copied": 1 << 30 if done else 0,
+        "turn": number,
+        "attempts": 1 if done else 0,
+        "attempts_before_run": 0,
+        "request_id": f"req-{uuid.uuid4()}",
+        "created_at": created,
+        "updated_at": created,
+        "finished_at": created if done else None,
+    }
+
+
+def insert(engine: sa.Engine, rows: list[dict[str, Any]]) -> None:
+    """Put rows into the table, past the repository."""
+    with engine.begin() as connection:
+        connection.execute(sa.insert(_JOBS), rows)
+
+
+def clear(engine: sa.Engine) -> None:
+    """Empty the table."""
+    with engine.begin() as connection:
+        connection.execute(sa.delete(_JOBS))
+
+
+def grow(engine: sa.Engine, count: int, tenant: str) -> str:
+    """Let the table have at least so many jobs.
+
+    :param tenant: has a fiftieth of them
+    :returns: the id of one of that tenant's jobs
+    """
+    there = _count(engine)
+    if not there:
+        insert(engine, _seeds(tenant))
+        there = SEEDS
+    if there < count:
+        # Built anew in one go, an index takes a fraction of the time.
+        for index in _JOBS.indexes:
+            index.drop(engine)
+        while there < count:
+            _double(engine, min(there, count - there))
+            there = _count(engine)
+        for index in _JOBS.indexes:
+            index.create(engine)
+    _analyze(engine)
+    with engine.connect() as connection:
+        found: str = connection.scalars(
+            sa.select(_JOBS.c.id)
+            .where(_JOBS.c.source_tenant_id == tenant)
+            .limit(1)
+        ).one()
+    return found
+
+
+def _seeds(tenant: str) -> list[dict[str, Any]]:
+    tenants = [tenant, *(uuid.uuid4().hex for _one in range(_TENANTS - 1))]
+    return [
+        row(
+            number,
+            JobStatus.REPLICATED
+            if number % _WAITING
+            else JobStatus.REPLICATE_REQUESTED,
+            # Not by the same step as the status: each has some of both.
+            tenants[number // 7 % _TENANTS],
+        )
+        for number in range(SEEDS)
+    ]
+
+
+def _count(engine: sa.Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalars(
+            sa.select(sa.func.count()).select_from(_JOBS)
+        ).one()
+
+
+def _double(engine: sa.Engine, limit: int) -> None:
+    """Copy rows, giving the copies ids and images of their own."""
+    fresh = {"id", "source_image_id"}
+    columns = [
+        _new_id(engine).label(column.name) if column.name in fresh else column
+        for column in _JOBS.c
+    ]
+    statement = sa.insert(_JOBS).from_select(
+        list(_JOBS.c.keys()), sa.select(*columns).limit(limit)
+    )
+    with engine.begin() as connection:
+        connection.execute(statement)
+
+
+def _new_id(engine: sa.Engine) -> sa.ColumnElement[str]:
+    """Return what the database makes a new one of for each row."""
+    if engine.dialect.name == "postgresql":
+        return sa.cast(sa.func.gen_random_uuid(), sa.String)
+    if engine.dialect.name in ("mysql", "mariadb"):
+        return sa.func.uuid()
+    parts: list[sa.ColumnElement[str]] = [
+        sa.func.hex(sa.func.randomblob(size), type_=sa.String)
+        for size in (4, 2, 2, 2, 6)
+    ]
+    return sa.func.lower(
+        functools.reduce(lambda one, other: one + "-" + other, parts)
+    )
+
+
+def _analyze(engine: sa.Engine) -> None:
+    """Let the planner know the table, as a server by and by does."""
+    table = "TABLE " if engine.dialect.name in ("mysql", "mariadb") else ""
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"ANALYZE {table}jobs"))
+
+
+def end(engine: sa.Engine, job_id: str) -> None:
+    """Let a job be over, so that the same copy can be asked for again."""
+    with engine.begin() as connection:
+        connection.execute(
+            sa.update(_JOBS)
+            .where(_JOBS.c.id == job_id)
+            .values(status=JobStatus.CANCELED, active=None)
+        )
