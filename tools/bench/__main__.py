@@ -92,7 +92,14 @@ def _measure(options: argparse.Namespace, cases: list[measure.Case]) -> bool:
     :param cases: is given what they measure
     """
     failed = []
-    with stage.built(options, cases, say) as ready:
+
+    def begin(case: measure.Case) -> None:
+        # Hours are not lost should the machine go down.
+        if cases:
+            _write(options, cases)
+        cases.append(case)
+
+    with stage.built(options, begin, say) as ready:
         for part in options.parts:
             try:
                 PARTS[part](ready)
@@ -103,20 +110,26 @@ def _measure(options: argparse.Namespace, cases: list[measure.Case]) -> bool:
     return not failed
 
 
-def _write(options: argparse.Namespace, cases: Sequence[measure.Case]) -> None:
-    """Write the results, and show the table."""
-    _OUTPUT.mkdir(exist_ok=True)
+def _write(options: argparse.Namespace, cases: Sequence[measure.Case]) -> str:
+    """Write the results of the cases so far; return the table of them."""
+    measured = [case for case in cases if case.series]
     described = machine.describe()
     if options.short:
         described["sizes"] = "of a short run, too small for the aims"
-    table = report.table(described, cases)
+    table = report.table(described, measured)
+    _OUTPUT.mkdir(exist_ok=True)
     (_OUTPUT / "results.txt").write_text(table)
     (_OUTPUT / "results.json").write_text(
-        report.as_json(described, vars(options), cases)
+        report.as_json(described, vars(options), measured)
     )
-    print(table)
+    return table
+
+
+def _show(options: argparse.Namespace, cases: Sequence[measure.Case]) -> None:
+    """Write the results and plots of all cases, and show the table."""
+    print(_write(options, cases))
     try:
-        plots.draw(cases, _OUTPUT)
+        plots.draw([case for case in cases if case.series], _OUTPUT)
     except ImportError:
         say("No plots: matplotlib is not installed.")
     say(f"All of it is in {_OUTPUT}.")
@@ -137,9 +150,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("Interrupted; all is stopped.")
         status = 130
-    measured = [case for case in cases if case.series]
-    if measured:
-        _write(options, measured)
+    if any(case.series for case in cases):
+        _show(options, cases)
     return status
 
 

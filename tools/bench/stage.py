@@ -70,6 +70,7 @@ class Stage:
     :ivar store: the directory of both Glances' images, and of our logs
     :ivar jobs: the cloud's own database
     :ivar say: tells what is being done
+    :ivar begin: is given each case before it is measured
     """
 
     options: argparse.Namespace
@@ -78,12 +79,12 @@ class Stage:
     store: pathlib.Path
     jobs: repository.JobRepository
     say: Callable[[str], None]
-    cases: list[measure.Case]
+    begin: Callable[[measure.Case], None]
 
     def new_case(self, part: str, name: str) -> measure.Case:
         """Return a case that the report will have."""
         case = measure.Case(part, name)
-        self.cases.append(case)
+        self.begin(case)
         return case
 
     def spawn_module(
@@ -244,12 +245,12 @@ def _glance_config(store: pathlib.Path) -> settings.Settings:
 @contextlib.contextmanager
 def built(
     options: argparse.Namespace,
-    cases: list[measure.Case],
+    begin: Callable[[measure.Case], None],
     say: Callable[[str], None],
 ) -> Iterator[Stage]:
     """Start the cloud, and stop it and all else in the end.
 
-    :param cases: will be given what is measured
+    :param begin: is given each case before it is measured
     """
     parent = _store_parent(options)
     store = pathlib.Path(
@@ -271,4 +272,4 @@ def built(
         config = str(running.glances[SOURCE].replicator_config)
         jobs = repository.JobRepository(ir_conf.load(config_file=config))
         stack.callback(lambda: jobs.engine.dispose())
-        yield Stage(options, running, supervisor, store, jobs, say, cases)
+        yield Stage(options, running, supervisor, store, jobs, say, begin)
