@@ -44,6 +44,9 @@ PATIENCE = 60
 #: that nothing but the worker itself can end what is held.
 HOLD = 10 * PATIENCE
 
+#: Of an image that is held in the middle of its upload.
+DATA = bytes(range(256)) * 65536
+
 
 @functools.cache
 def shared_cloud() -> cloud.Cloud:
@@ -254,3 +257,37 @@ class CloudTestCase(testtools.TestCase):
             time.sleep(0.05)
         self.fail(f"the job is still {job['status']}, not {statuses}: {job}")
         raise AssertionError
+
+
+class HeldUploadTestCase(CloudTestCase):
+    """A test in which something happens in the middle of an upload.
+
+    :ivar relay_to_ot2: what workers reach ot2 through
+    :ivar before: the images that were in ot2 before
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.before = set(self.images_in("ot2"))
+        self.relay_to_ot2 = self.relay("ot2")
+
+    def hold_upload(self) -> str:
+        """Have a worker that runs upload some of DATA; return its job's id."""
+        upload = proxy.Direction.UPLOAD
+        self.relay_to_ot2.hold_after(1_000_000, upload)
+        job_id = self.ask_for_copy(self.cloud.images("ot1").create(DATA)["id"])
+        self.assertTrue(self.relay_to_ot2.wait_until_held(direction=upload))
+        return job_id
+
+    def left_at_destination(self) -> set[str]:
+        """Return the ids of the images that have come to ot2."""
+        return set(self.images_in("ot2")) - self.before
+
+    def assert_right(self, job_id: str) -> None:
+        """The job has its image, whole, and there is no other."""
+        job = self.wait_for(job_id, "replicated", "error", "canceled")
+        self.assertEqual("replicated", job["status"])
+        image_id = job["destination_image_id"]
+        self.assertEqual({image_id}, self.left_at_destination())
+        copies = self.cloud.images("ot2", "alice", "destination")
+        self.assertEqual(DATA, copies.read(image_id))

@@ -22,19 +22,11 @@ from image_replicator.tests.fixtures import process
 from image_replicator.tests.fixtures import proxy
 from image_replicator.tests.functional.cloud import base
 
-UPLOAD = proxy.Direction.UPLOAD
-DATA = bytes(range(256)) * 65536
-
 #: Seconds; long enough for a worker that gets little of the processor.
 LEASE = 6
 
 
-class TestRescue(base.CloudTestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.before = set(self.images_in("ot2"))
-        self.relay_to_ot2 = self.relay("ot2")
-
+class TestRescue(base.HeldUploadTestCase):
     def _worker(self, **options: Any) -> process.Process:
         return self.start_worker(
             worker={"lease_time": 2, "max_attempts": 9, **options}
@@ -42,31 +34,16 @@ class TestRescue(base.CloudTestCase):
 
     def _held_copy(self) -> tuple[process.Process, str]:
         """Return a worker that is in the middle of an upload, and its job."""
-        self.relay_to_ot2.hold_after(1_000_000, UPLOAD)
         worker = self._worker()
-        job_id = self.ask_for_copy(self.cloud.images("ot1").create(DATA)["id"])
-        self.assertTrue(self.relay_to_ot2.wait_until_held(direction=UPLOAD))
-        return worker, job_id
-
-    def _left_at_destination(self) -> set[str]:
-        return set(self.images_in("ot2")) - self.before
-
-    def _assert_right(self, job_id: str) -> None:
-        """The job has its image, and there is no other."""
-        job = self.wait_for(job_id, "replicated", "error", "canceled")
-        self.assertEqual("replicated", job["status"])
-        image_id = job["destination_image_id"]
-        self.assertEqual({image_id}, self._left_at_destination())
-        copies = self.cloud.images("ot2", "alice", "destination")
-        self.assertEqual(DATA, copies.read(image_id))
+        return worker, self.hold_upload()
 
     def test_a_killed_worker_s_copy_is_done_by_another(self) -> None:
         worker, job_id = self._held_copy()
-        (left,) = self._left_at_destination()
+        (left,) = self.left_at_destination()
         worker.kill()
         self.relay_to_ot2.release()
         self._worker()
-        self._assert_right(job_id)
+        self.assert_right(job_id)
         self.assertNotEqual(left, self.job(job_id)["destination_image_id"])
         self.assertGreaterEqual(self.job_row(job_id).attempts, 2)
 
@@ -85,19 +62,23 @@ class TestRescue(base.CloudTestCase):
         self.addCleanup(zombie.send_signal, signal.SIGCONT)
         self.relay_to_ot2.release()
         self._worker()
-        self._assert_right(job_id)
+        self.assert_right(job_id)
         done = self.job_row(job_id)
         zombie.send_signal(signal.SIGCONT)
         self.wait_for_log(zombie, "is not ours any more")
         self.assertEqual(done, self.job_row(job_id))
-        self._assert_right(job_id)
+        self.assert_right(job_id)
         self.assertNotIn("Stopping", zombie.log_path.read_text())
 
     def test_a_worker_that_lives_keeps_its_job(self) -> None:
         # Were it held, Glance would give it up after some seconds.
-        self.relay_to_ot2.throttle(len(DATA) / base.PATIENCE, UPLOAD)
+        self.relay_to_ot2.throttle(
+            len(base.DATA) / base.PATIENCE, proxy.Direction.UPLOAD
+        )
         worker = self._worker(lease_time=LEASE)
-        job_id = self.ask_for_copy(self.cloud.images("ot1").create(DATA)["id"])
+        job_id = self.ask_for_copy(
+            self.cloud.images("ot1").create(base.DATA)["id"]
+        )
         self.wait_for(job_id, "replicating")
         other = self._worker(lease_time=LEASE)
         lease = self.job_row(job_id).lease_expires_at
@@ -109,7 +90,7 @@ class TestRescue(base.CloudTestCase):
             "a lease that was renewed for as long as it lasts",
         )
         self.relay_to_ot2.throttle(None)
-        self._assert_right(job_id)
+        self.assert_right(job_id)
         self.assertEqual(1, self.job_row(job_id).attempts)
         self.assertNotIn("no sign of life", other.log_path.read_text())
         self.assertTrue(worker.running)
