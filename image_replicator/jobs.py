@@ -137,10 +137,12 @@ class Job(NewJob):
     :ivar slot: which of the places for copies to its region the job has,
         where their number is limited.
     :ivar worker_id: the worker that owns the job; None when none does.
-    :ivar attempts: how often a worker has begun the copy, of all runs. It
-        only ever grows, as it is half of the fence.
-    :ivar attempts_before_run: those of them that were made before the user
-        had the job run once more.
+    :ivar attempts: how often a worker has taken the job, for whatever. It
+        grows with each claim and never shrinks, as it is half of the fence:
+        no claim that was lost is ever good again.
+    :ivar attempts_uncounted: those of them that do not count as attempts of
+        this run: they belong to a run before it, were given back in good
+        order, or were there to cancel.
     :ivar lease_expires_at: when the job may be taken from its worker.
     :ivar retry_at: until when the job waits after an attempt that failed.
     :ivar error_code: a short, stable word for why the job, or its attempt
@@ -159,7 +161,7 @@ class Job(NewJob):
     slot: int | None = None
     worker_id: str | None = None
     attempts: int = 0
-    attempts_before_run: int = 0
+    attempts_uncounted: int = 0
     lease_expires_at: datetime.datetime | None = None
     retry_at: datetime.datetime | None = None
     error_code: str | None = None
@@ -175,7 +177,7 @@ class Job(NewJob):
     @property
     def attempts_of_run(self) -> int:
         """How often a worker has begun the copy in this run."""
-        return self.attempts - self.attempts_before_run
+        return self.attempts - self.attempts_uncounted
 
     @property
     def copy_progress(self) -> int:

@@ -151,7 +151,7 @@ class HeldJobs(repository.JobRepository):
 
     def give_back(self, claim: Claim) -> None:
         """Let another worker begin the copy anew; no attempt is spent."""
-        self._requeue(claim, attempts=_jobs.attempts - 1)
+        self._requeue(claim, attempts_uncounted=_jobs.attempts_uncounted + 1)
 
     def _requeue(self, claim: Claim, **values: Any) -> None:
         self._move(

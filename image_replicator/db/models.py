@@ -197,7 +197,7 @@ class Job(Base):
     slot: orm.Mapped[int | None] = orm.mapped_column(sa.Integer)
     worker_id: orm.Mapped[str | None] = orm.mapped_column(NAME)
     attempts: orm.Mapped[int] = orm.mapped_column(sa.Integer)
-    attempts_before_run: orm.Mapped[int] = orm.mapped_column(
+    attempts_uncounted: orm.Mapped[int] = orm.mapped_column(
         sa.Integer, server_default="0"
     )
     lease_expires_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(

@@ -94,7 +94,6 @@ class JobQueue(held.HeldJobs):
                 job_id,
                 {JobStatus.REPLICATE_REQUESTED},
                 JobStatus.REPLICATING,
-                attempts=_jobs.attempts + 1,
                 started_at=sa.func.coalesce(_jobs.started_at, models.utcnow()),
                 slot=self._slots.free_slot(region),
                 error_code=None,
@@ -116,6 +115,7 @@ class JobQueue(held.HeldJobs):
                     job_id,
                     _TO_BE_CANCELED,
                     JobStatus.CANCELING,
+                    attempts_uncounted=_jobs.attempts_uncounted + 1,
                 ):
                     return claimed
         return None
@@ -150,6 +150,8 @@ class JobQueue(held.HeldJobs):
                 _jobs.id == job_id,
                 _jobs.worker_id.is_(None),
                 worker_id=worker_id,
+                # What makes this claim another than any before it.
+                attempts=_jobs.attempts + 1,
                 lease_expires_at=models.from_now(self._lease_time),
                 retry_at=None,
                 **values,

@@ -104,7 +104,7 @@ class JobRepository:
             "bytes_copied": 0,
             "turn": self._admit(new, at_most),
             "attempts": 0,
-            "attempts_before_run": 0,
+            "attempts_uncounted": 0,
             "created_at": models.utcnow(),
             "updated_at": models.utcnow(),
         }
@@ -202,7 +202,7 @@ class JobRepository:
                     _jobs.id == job_id,
                     active=True,
                     turn=turn,
-                    attempts_before_run=_jobs.attempts,
+                    attempts_uncounted=_jobs.attempts,
                     **_NEW_RUN,
                 )
                 if changed:

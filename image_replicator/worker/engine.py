@@ -189,7 +189,7 @@ class Engine:
             found = True
             copy = self._new_transfer(*claimed)
             with self._holding.lock:
-                copies[copy.job.id] = copy
+                copies[copy.claim] = copy
             pool.submit(self._run, copy)
         return found
 
@@ -209,13 +209,13 @@ class Engine:
 
     def _cancel(self, job: Job, claim: Claim) -> None:
         with self._holding.lock:
-            self._holding.cancelations[job.id] = claim
+            self._holding.cancelations.add(claim)
         try:
             with _logging_for(job):
                 self._settle(job, claim, settlement.Outcome.CANCELED)
         finally:
             with self._holding.lock:
-                del self._holding.cancelations[job.id]
+                self._holding.cancelations.remove(claim)
 
     def _claim(
         self, claim: Callable[[str], tuple[Job, Claim] | None]
@@ -254,7 +254,7 @@ class Engine:
             # First of all, so that a next copy has them.
             self._connections.give_back(copy.release())
             with self._holding.lock:
-                del self._holding.copies[copy.job.id]
+                del self._holding.copies[copy.claim]
             self._wake.set()
 
     def _attempt(self, copy: transfer.Transfer) -> settlement.End:

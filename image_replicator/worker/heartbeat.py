@@ -41,14 +41,17 @@ INTERVAL: Final = 1.0
 class Holding:
     """What a worker is doing; shared by its threads.
 
-    :ivar copies: the copies that run, by the job's id.
-    :ivar cancelations: the claims of jobs that it cleans up, by the job's id.
+    By claim: a worker that was halted may have lost a job, and claim it anew
+    while it is still busy with what it did by the claim that it lost.
+
+    :ivar copies: the copies that run.
+    :ivar cancelations: the claims of jobs that it cleans up.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.copies: dict[str, transfer.Transfer] = {}
-        self.cancelations: dict[str, Claim] = {}
+        self.copies: dict[Claim, transfer.Transfer] = {}
+        self.cancelations: set[Claim] = set()
 
 
 class Heartbeat:
@@ -99,7 +102,7 @@ class Heartbeat:
         """
         with self._holding.lock:
             running = list(self._holding.copies.values())
-            canceling = list(self._holding.cancelations.values())
+            canceling = list(self._holding.cancelations)
         for copy in running:
             surely(self._record_progress, copy)
         for claim in canceling:

@@ -55,7 +55,7 @@ def row(number: int, status: JobStatus, tenant: str) -> dict[str, Any]:
         "bytes_copied": 1 << 30 if done else 0,
         "turn": number,
         "attempts": 1 if done else 0,
-        "attempts_before_run": 0,
+        "attempts_uncounted": 0,
         "request_id": f"req-{uuid.uuid4()}",
         "created_at": created,
         "updated_at": created,

@@ -39,6 +39,13 @@ _CHANGES: Final = {
 }
 FINAL: Final = frozenset({"replicated", "canceled", "error"})
 
+#: What a worker takes a job for.
+_CLAIMS: Final = {
+    ("replicate_requested", "replicating"),
+    ("cancel_requested", "canceling"),
+    ("canceling", "canceling"),
+}
+
 
 class Step:
     """A write to a row that was there, and stays.
@@ -117,16 +124,13 @@ def _over(step: Step) -> str | None:
 def _claim(step: Step) -> str | None:
     if not step.claims or step.old.status in FINAL:
         return None
-    begun = step.new.attempts - step.old.attempts
+    more = step.new.attempts - step.old.attempts
     if step.new.lease_expires_at is None:
         return "was claimed without a lease"
-    if step.change == ("replicate_requested", "replicating"):
-        return None if begun == 1 else f"was claimed, attempts by {begun:+}"
-    if step.new.status == "canceling" and step.old.status in (
-        "cancel_requested",
-        "canceling",
-    ):
-        return None if begun == 0 else f"was canceled, attempts by {begun:+}"
+    if more != 1:
+        return f"was claimed, attempts by {more:+}"
+    if step.change in _CLAIMS:
+        return None
     return f"was claimed, from {step.old.status} to {step.new.status}"
 
 
@@ -174,16 +178,9 @@ def _nobody_s(step: Step) -> str | None:
 
 
 def _attempts(step: Step) -> str | None:
-    """Attempts grow by a claim, and are given back by an owner that ends."""
+    """A claim, and nothing else, takes the next number."""
     change = step.new.attempts - step.old.attempts
     if change == 0 or step.claims:
-        return None
-    if (
-        change == -1
-        and step.releases
-        and step.owner_wrote is not False
-        and step.change == ("replicating", "replicate_requested")
-    ):
         return None
     return f"has attempts changed by {change:+}"
 

@@ -138,7 +138,7 @@ def _copy(row: Row) -> tuple[str, str]:
 
 
 def _attempts(row: Row) -> int:
-    return int(row["attempts"] - row["attempts_before_run"])
+    return int(row["attempts"] - row["attempts_uncounted"])
 
 
 def _wrong_with_row(world: World, row: Row) -> Iterator[str]:

@@ -87,7 +87,7 @@ class TestStatus(testtools.TestCase):
 
     def test_each_run_has_attempts_of_its_own(self) -> None:
         self.assertEqual(3, job(attempts=3).attempts_of_run)
-        again = job(attempts=5, attempts_before_run=3)
+        again = job(attempts=5, attempts_uncounted=3)
         self.assertEqual(2, again.attempts_of_run)
 
 

@@ -41,7 +41,7 @@ def upgrade() -> None:
         sa.Column("turn", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("slot", sa.Integer()),
         sa.Column(
-            "attempts_before_run",
+            "attempts_uncounted",
             sa.Integer(),
             nullable=False,
             server_default="0",

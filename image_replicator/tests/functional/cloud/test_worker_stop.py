@@ -61,7 +61,7 @@ class TestStop(base.CloudTestCase):
         row = self.job_row(job_id)
         self.assertEqual("replicate_requested", row.status)
         self.assertIsNone(row.worker_id)
-        self.assertEqual(0, row.attempts)
+        self.assertEqual(row.attempts, row.attempts_uncounted)
         self.assertEqual(0, row.bytes_copied)
         self.assertEqual(
             {row.reserved_image_id} - {None},

@@ -113,7 +113,7 @@ def row(**changes: Any) -> dict[str, Any]:
         "slot": None,
         "worker_id": None,
         "attempts": 0,
-        "attempts_before_run": 0,
+        "attempts_uncounted": 0,
         "lease_expires_at": None,
         "retry_at": None,
         "error_code": None,

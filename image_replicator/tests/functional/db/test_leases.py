@@ -141,6 +141,29 @@ class LeasesMixin(base.JobsMixin):
             )
             self.jobs.finish_cancel(claim)
 
+    def _lose(self, claim: Claim) -> Claim:
+        self._let_expire(claim)
+        self.assertEqual([claim], self.jobs.release_expired("second", []))
+        return claim
+
+    def test_who_claims_it_again_is_fenced_off_from_before(self) -> None:
+        """A claim that was lost is not good again by a later one's grace."""
+        lost = [self._lose(self._claimed())]
+        self.jobs.request_cancel(lost[0].job_id)
+        for _number in range(2):
+            _job, claim = self.jobs.claim_canceled("first")
+            lost.append(self._lose(claim))
+        job, claim = self.jobs.claim_canceled("first")
+        for each in lost:
+            self.assertRaises(
+                exception.ClaimLost, self.jobs.reserve_image, each, "image"
+            )
+            self.assertRaises(
+                exception.ClaimLost, self.jobs.finish_cancel, each
+            )
+        self.assertEqual(1, job.attempts_of_run)
+        self.jobs.finish_cancel(claim)
+
     def test_who_works_on_it_does_not_lose_it_to_itself(self) -> None:
         claim = self._claimed()
         self._let_expire(claim)

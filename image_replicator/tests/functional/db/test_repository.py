@@ -164,7 +164,7 @@ class Working(base.JobsMixin):
         self.assertIsNone(self.jobs.claim_next("worker"))
         job, claim = self.jobs.claim_canceled("worker")
         self.assertIs(JobStatus.CANCELING, job.status)
-        self.assertEqual(0, job.attempts)
+        self.assertEqual((1, 0), (claim.attempt, job.attempts_of_run))
         self.jobs.finish_cancel(claim)
         self.assertIs(JobStatus.CANCELED, self.jobs.get(job_id).status)
 
@@ -193,12 +193,13 @@ class Working(base.JobsMixin):
         self.jobs.give_back(claim)
         job = self.jobs.get(job_id)
         self.assertEqual(
-            (0, 0, None), (job.attempts, job.bytes_copied, job.worker_id)
+            (0, 0, None),
+            (job.attempts_of_run, job.bytes_copied, job.worker_id),
         )
         # The next worker must still know what to remove.
         self.assertEqual("left behind", job.reserved_image_id)
         again, _ = self.jobs.claim_next("another")
-        self.assertEqual(1, again.attempts)
+        self.assertEqual(1, again.attempts_of_run)
         self.assertEqual(first.started_at, again.started_at)
 
     def test_a_given_back_job_is_older_than_those_behind_it(self) -> None:

@@ -110,7 +110,7 @@ class Runs(base.JobsMixin):
         self.jobs.give_back(claim)
         given_back = self.jobs.get(last.job_id)
         self.assertEqual(
-            (3, 0), (given_back.attempts, given_back.attempts_of_run)
+            (4, 0), (given_back.attempts, given_back.attempts_of_run)
         )
 
     def test_it_stands_behind_those_that_wait(self) -> None:

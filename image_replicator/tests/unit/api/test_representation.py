@@ -100,7 +100,7 @@ class TestTimes(RepresentationTestCase):
 
 class TestFigures(RepresentationTestCase):
     def test_attempts_are_those_of_this_run(self) -> None:
-        self.assert_shown({"attempts": 2}, attempts=7, attempts_before_run=5)
+        self.assert_shown({"attempts": 2}, attempts=7, attempts_uncounted=5)
 
     def test_bytes_of_a_huge_image(self) -> None:
         figures = {

@@ -81,7 +81,7 @@ class TestReferencePage(base.ApiTestCase):
             slot=3,
             worker_id="w",
             attempts=3,
-            attempts_before_run=1,
+            attempts_uncounted=1,
             retry_at=some_time,
             error_code="x",
             error_message="y",

@@ -70,7 +70,7 @@ class TestOutcome(testtools.TestCase):
             "image_size": ask.source.size,
             "bytes_copied": 0,
             "attempts": 1,
-            "attempts_before_run": 0,
+            "attempts_uncounted": 0,
             "lease_expires_at": None,
             "finished_at": NOW,
             "error_code": None,

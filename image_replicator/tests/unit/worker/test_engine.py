@@ -83,7 +83,7 @@ class EngineTestCase(base.WorkerTestCase):
         row = self.repository.get(job_id)
         self.assertEqual(
             ("replicate_requested", None, 0),
-            (row.status, row.worker_id, row.attempts),
+            (row.status, row.worker_id, row.attempts_of_run),
         )
         self.assertEqual({}, self.destination.images)
 

@@ -109,7 +109,12 @@ class TestEnds(SettlementTestCase):
         row = self.settle(settlement.Outcome.GIVEN_BACK)
         self.assertEqual(
             ("replicate_requested", None, 0, 0),
-            (row.status, row.worker_id, row.attempts, row.bytes_copied),
+            (
+                row.status,
+                row.worker_id,
+                row.attempts_of_run,
+                row.bytes_copied,
+            ),
         )
         self.assert_clean(row)
 
