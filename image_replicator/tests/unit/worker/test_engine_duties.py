@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from oslo_db import exception as db_exc
 from oslo_utils import uuidutils
 
+from image_replicator import jobs
 from image_replicator.db import models
 from image_replicator.images import connections
 from image_replicator.tests.unit import glances
@@ -195,12 +196,24 @@ class TestLeases(test_engine.EngineTestCase):
         claimed = self.repository.claim_next("another")
         assert claimed
         self.repository.reserve_image(claimed[1], uuidutils.generate_uuid())
+        self._expire()
+
+    def _expire(self) -> None:
+        """Let all leases run out."""
         with self.repository.engine.begin() as connection:
             connection.execute(
                 sa.update(models.Job).values(
                     lease_expires_at=models.from_now(-1)
                 )
             )
+
+    def _seconds_left(self, job_id: str) -> float:
+        """Return how long a job's lease still lasts."""
+        with self.repository.engine.connect() as connection:
+            now = connection.scalars(sa.select(models.utcnow())).one()
+        lease = self.repository.get(job_id).lease_expires_at
+        assert lease
+        return (lease - now).total_seconds()
 
     def test_a_lost_worker_s_job_is_done(self) -> None:
         self.set(max_attempts=2)
@@ -210,6 +223,41 @@ class TestLeases(test_engine.EngineTestCase):
         self.start()
         row = self.wait_for(job_id, "replicated", "error")
         self.assertEqual(("replicated", 2), (row.status, row.attempts))
+
+    def test_a_lost_job_that_is_claimed_again_is_kept(self) -> None:
+        """What ends of the lost copy takes nothing from the one that runs."""
+        heartbeats = self.disturb(self.repository, "record_progress")
+        beat = heartbeats.side_effect
+        # So that it does not learn too early that it lost the job.
+        heartbeats.side_effect = db_exc.DBError
+        gate = self.hold_upload()
+        job_id = self.new_job()
+        self.start()
+        self.assertTrue(gate.reached.wait(base.PATIENCE))
+        self.repository.give_back(
+            jobs.Claim(
+                job_id=job_id, worker_id=self.worker.worker_id, attempt=1
+            )
+        )
+        self.wait_until(
+            lambda: self.destination.count("POST", "images") == 2,
+            "a copy by a new claim",
+        )
+        heartbeats.side_effect = beat
+        self.wait_until(
+            lambda: "is not ours any more" in self.logger.output,
+            "an end of the lost copy",
+        )
+        self._expire()
+        self.wait_until(
+            lambda: self._seconds_left(job_id) > 0, "a renewed lease"
+        )
+        gate.open()
+        row = self.wait_for(job_id, "replicated", "error")
+        self.assertEqual(("replicated", 2), (row.status, row.attempts))
+        self.assertEqual(
+            [row.destination_image_id], list(self.destination.images)
+        )
 
     def test_a_job_that_costs_every_worker_ends(self) -> None:
         job_id = self.new_job()
