@@ -28,7 +28,6 @@ from sqlalchemy.dialects import plugins
 
 from image_replicator import exception
 from image_replicator.db import errors
-from image_replicator.db import migration
 
 #: Seconds that a connection to SQLite waits for another's write to end.
 _SQLITE_BUSY_TIMEOUT: Final = 30
@@ -164,7 +163,12 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
         return
     sa.event.listen(engine, "connect", _wait_for_sqlite)
     sa.event.listen(engine, "connect", _write_ahead, once=True)
-    migration.create_missing_sqlite_schema(engine)
+    if not sa.inspect(engine).get_table_names():
+        # So that a single machine has nothing to set up. Not imported above:
+        # Alembic takes 11 MiB, and Glance and workers hardly ever need it.
+        from image_replicator.db import migration
+
+        migration.create_sqlite_schema(engine)
 
 
 def _wait_for_sqlite(connection: Any, record: Any) -> None:

@@ -91,14 +91,12 @@ def versions(engine: sa.Engine) -> list[Version]:
     return [_version(script, branch, applied) for branch in BRANCHES]
 
 
-def create_missing_sqlite_schema(engine: sa.Engine) -> None:
+def create_sqlite_schema(engine: sa.Engine) -> None:
     """Give an SQLite file without a schema the newest one.
 
-    So a single machine has nothing to set up. A schema that is there, even
-    an old one, is left alone: upgrading it is the operator's decision.
+    A schema that is there by now, even an old one, is left alone: upgrading
+    it is the operator's decision.
     """
-    if engine.dialect.name != "sqlite" or sa.inspect(engine).get_table_names():
-        return
     with engine.begin() as connection:
         # Of several processes that start at once, one creates the schema and
         # the others find it.
