@@ -45,6 +45,7 @@ from image_replicator.images import region
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.jobs import NewWorker
+from image_replicator.worker import distance
 from image_replicator.worker import heartbeat
 from image_replicator.worker import maintenance
 from image_replicator.worker import outage
@@ -117,6 +118,7 @@ class Engine:
             ),
         )
         self._bandwidth = rate.Limiter(conf.worker.bandwidth_limit)
+        self._distances = distance.Distances()
         self._connections = image_connections.Pool(session)
         self._window = min(
             conf.transfer.window_size,
@@ -307,6 +309,7 @@ class Engine:
             options=self._conf.transfer,
             window=self._window,
             bandwidth=self._bandwidth,
+            distances=self._distances,
         )
 
     def _images(

@@ -38,6 +38,7 @@ from image_replicator.images import connections
 from image_replicator.images import region
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
+from image_replicator.worker import distance
 from image_replicator.worker import outage
 from image_replicator.worker import rate
 from image_replicator.worker import settlement
@@ -83,6 +84,7 @@ class Transfer:
     :param options: ``[transfer]`` of the configuration.
     :param window: bytes of the image that may be in memory.
     :param bandwidth: that this copy shares with the worker's others.
+    :param distances: of the regions, which it shares as well.
     :ivar connections: that ``source`` and ``destination`` use.
     """
 
@@ -100,6 +102,7 @@ class Transfer:
         options: cfg.ConfigOpts.GroupAttr,
         window: int,
         bandwidth: rate.Limiter,
+        distances: distance.Distances,
     ) -> None:
         self.job = job
         self.claim = claim
@@ -109,6 +112,7 @@ class Transfer:
         self._destination = destination
         self.connections = connections
         self._rules = rules
+        self._distances = distances
         self._options = options
         self._window = window
         self._limits = (bandwidth, rate.Limiter(options.bandwidth_limit))
@@ -166,7 +170,9 @@ class Transfer:
 
     def _copy(self) -> settlement.Replicated:
         image = self._examine_source()
-        latency = self._source.latency
+        latency = self._distances.note(
+            self.job.source_region_id, self._source.latency
+        )
         image_id = self._prepare_destination(image)
         began = time.monotonic()
         expected = self._stream_data(image, image_id, latency)

@@ -21,6 +21,7 @@ from image_replicator import metadata
 from image_replicator.images import connections
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
+from image_replicator.worker import distance
 from image_replicator.worker import outage
 from image_replicator.worker import rate
 from image_replicator.worker import transfer
@@ -53,6 +54,7 @@ class TransferTestCase(base.WorkerTestCase):
             options=self.conf.transfer,
             window=1 << 20,
             bandwidth=rate.Limiter(0),
+            distances=distance.Distances(),
         )
         self.addCleanup(own.close)
 
