@@ -113,6 +113,7 @@ class Lanes:
         self._closed = False
         self._threads: list[threading.Thread] = []
         self._live = 0
+        self._begun = 0
         self._meter = meter.Meter(offset)
         self._began = time.monotonic()
         self._yields = False
@@ -259,6 +260,7 @@ class Lanes:
                 self._room.wait()
             piece = _Piece(self._taken, self._taken + self._next_size())
             self._taken = piece.end
+            self._begun += 1
             self._pieces.append(piece)
             self._meter.change_busy(1)
             if self._has_room():
@@ -282,6 +284,10 @@ class Lanes:
         size = size or _FIRST_PIECE
         most = min(self._window // streams, -(-left // streams))
         size = max(_LEAST_PIECE, min(size, most))
+        if self._begun < streams:
+            # Lanes that began alike would all end, and all wait for their
+            # next first byte, at once, and the link would be idle meanwhile.
+            size = max(1, size * (self._begun + 1) // streams)
         return min(left, size, self._window)
 
     def _read_piece(self, piece: _Piece) -> None:

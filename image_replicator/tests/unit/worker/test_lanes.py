@@ -97,7 +97,8 @@ class TestOrder(LanesTestCase):
             )
             self.assertEqual(DATA[offset:], b"".join(reading), f"{seed}")
 
-    def test_several_read_at_once(self) -> None:
+    def _meet(self) -> None:
+        """Let four lanes read once all of them have begun."""
         together = threading.Barrier(4)
         reads = iter(range(1000))
 
@@ -106,7 +107,16 @@ class TestOrder(LanesTestCase):
                 together.wait(base.PATIENCE)
 
         self.source.before_read = meet
+
+    def test_several_read_at_once(self) -> None:
+        self._meet()
         self.assertEqual(DATA, b"".join(self.new_lanes(4)))
+
+    def test_lanes_do_not_end_their_first_pieces_together(self) -> None:
+        self._meet()
+        self.assertEqual(DATA, b"".join(self.new_lanes(4)))
+        sizes = [last - first + 1 for first, last in sorted(self.source.asked)]
+        self.assertEqual([1750, 3500, 5250, 7000], sizes[:4])
 
     def test_no_more_is_in_memory_than_the_window(self) -> None:
         for window in (500, 5_000, 40_000):
@@ -191,7 +201,7 @@ class TestNumber(LanesTestCase):
         self.useFixture(fixtures.MockPatchObject(meter.Meter, "look", note))
         reading = self.new_lanes(4)
         for _chunk in reading:
-            # All four have read their first pieces, of 7000 bytes.
+            # All four have read their first pieces, and more.
             self.wait_until(lambda: self.source.sent > 25_000)
         # By then, no more than the first piece had been passed on.
         self.assertGreater(arrived[0], 20_000)
