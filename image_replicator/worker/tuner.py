@@ -21,7 +21,7 @@ from typing import Final
 #: a stream for each of the shorter ones: over a long way a connection is slow,
 #: and a guess that was wrong costs little.
 _FAR: Final = 0.06
-_SECONDS_PER_STREAM: Final = 0.005
+_SECONDS_PER_STREAM: Final = 0.007
 
 #: The part of its time for which the upload may wait for data.
 _HUNGRY: Final = 0.1
@@ -29,8 +29,11 @@ _HUNGRY: Final = 0.1
 #: The part of its time for which a single stream may read, and not send.
 _HUNGRY_ALONE: Final = 0.5
 
-#: More streams must bring this much more.
+#: Twice as many streams must bring this much more. From near, only where
+#: each of them is slow by itself: they cost the source a request each, and
+#: what looks like more may be others that left room for a moment.
 _PAYS: Final = 1.1
+_PAYS_NEAR: Final = 1.5
 
 #: Streams beyond those that are busy, so that one that is slow does not hurt.
 _SPARE: Final = 1.25
@@ -76,7 +79,9 @@ class Tuner:
         self._doubts = 0
         self._patience = _PATIENCE
         self._no_growth_before = clock()
-        guess = round(latency / _SECONDS_PER_STREAM) if latency > _FAR else 1
+        far = latency > _FAR
+        self._pays = _PAYS if far else _PAYS_NEAR
+        guess = round(latency / _SECONDS_PER_STREAM) if far else 1
         self.streams = max(least, min(most, guess))
 
     def observe(
@@ -99,7 +104,7 @@ class Tuner:
             self.streams = max(self._least, min(self.streams, needed))
 
     def _grow(self, rate: float) -> None:
-        if self._grown_from and rate < self._grown_from[1] * _PAYS:
+        if self._grown_from and rate < self._grown_from[1] * self._pays:
             self._doubt(self._grown_from[0])
         elif self._clock() >= self._no_growth_before:
             if self._grown_from:

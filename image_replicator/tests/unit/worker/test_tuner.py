@@ -32,7 +32,7 @@ class TestTuner(testtools.TestCase):
         self.assertEqual(4, self._tuner(0.02, least=4).streams)
 
     def test_a_source_far_away_is_begun_with_many(self) -> None:
-        self.assertEqual(20, self._tuner(0.1).streams)
+        self.assertEqual(20, self._tuner(0.14).streams)
         self.assertEqual(32, self._tuner(0.3).streams)
         self.assertEqual(8, self._tuner(0.3, most=8).streams)
 
@@ -47,7 +47,7 @@ class TestTuner(testtools.TestCase):
         self.assertEqual(32, tuned.streams)
 
     def test_it_goes_back_to_what_brought_as_much(self) -> None:
-        tuned = self._tuner(0.1, most=64)
+        tuned = self._tuner(0.14, most=64)
         tuned.observe(100.0, 0.9, 20)
         self.assertEqual(40, tuned.streams)
         self._disappoint(tuned, 105.0)
@@ -55,8 +55,17 @@ class TestTuner(testtools.TestCase):
         tuned.observe(100.0, 0.9, 20)
         self.assertEqual(20, tuned.streams)
 
+    def test_from_near_it_takes_more_to_have_more(self) -> None:
+        for latency, streams, rate in ((0.0, 2, 149.0), (0.14, 40, 109.0)):
+            tuned = self._tuner(latency, most=80)
+            before = tuned.streams
+            tuned.observe(100.0, 0.9, None if before == 1 else before)
+            self.assertEqual(streams, tuned.streams)
+            self._disappoint(tuned, rate)
+            self.assertEqual(before, tuned.streams)
+
     def test_one_bad_moment_is_forgiven(self) -> None:
-        tuned = self._tuner(0.1, most=80)
+        tuned = self._tuner(0.14, most=80)
         tuned.observe(100.0, 0.9, 20)
         tuned.observe(50.0, 0.9, 40)
         self.assertEqual(40, tuned.streams)
@@ -64,7 +73,7 @@ class TestTuner(testtools.TestCase):
         self.assertEqual(80, tuned.streams)
 
     def test_what_did_not_pay_is_tried_again_ever_later(self) -> None:
-        tuned = self._tuner(0.1, most=40)
+        tuned = self._tuner(0.14, most=40)
         tuned.observe(100.0, 0.9, 20)
         for seconds in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0):
             self._disappoint(tuned, 100.0)
@@ -77,7 +86,7 @@ class TestTuner(testtools.TestCase):
             self.assertEqual(40, tuned.streams)
 
     def test_what_has_paid_is_tried_again_soon(self) -> None:
-        tuned = self._tuner(0.1, most=80)
+        tuned = self._tuner(0.14, most=80)
         tuned.observe(100.0, 0.9, 20)
         self._disappoint(tuned, 100.0)
         self.now = 1.0
@@ -95,7 +104,7 @@ class TestTuner(testtools.TestCase):
         tuned.observe(rate, 0.9, tuned.streams)
 
     def test_streams_without_work_end(self) -> None:
-        tuned = self._tuner(0.1)
+        tuned = self._tuner(0.14)
         tuned.observe(100.0, 0.0, 9.0)
         self.assertEqual(12, tuned.streams)
         tuned.observe(100.0, 0.0, 0.3)
@@ -109,7 +118,7 @@ class TestTuner(testtools.TestCase):
         self.assertEqual(1, tuned.streams)
 
     def test_a_busy_source_gets_half(self) -> None:
-        tuned = self._tuner(0.1, least=3)
+        tuned = self._tuner(0.14, least=3)
         tuned.refused()
         self.assertEqual(10, tuned.streams)
         self.now = 19.0
@@ -120,7 +129,7 @@ class TestTuner(testtools.TestCase):
         self.assertEqual(3, tuned.streams)
 
     def test_a_source_without_ranges_gets_one(self) -> None:
-        tuned = self._tuner(0.1, least=4)
+        tuned = self._tuner(0.14, least=4)
         tuned.stay_single()
         tuned.observe(1.0, 0.9)
         self.assertEqual(1, tuned.streams)
