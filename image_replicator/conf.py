@@ -187,7 +187,7 @@ limit. Set it where other traffic needs room on the worker's network.
     ),
     cfg.IntOpt(
         "buffer_size",
-        default=128 * _MEBIBYTE,
+        default=192 * _MEBIBYTE,
         min=_MEBIBYTE,
         help="""
 Bytes of all images together that a worker process may have in memory; each of
@@ -296,7 +296,7 @@ keep the source's image service from its other work.
     ),
     cfg.IntOpt(
         "window_size",
-        default=32 * _MEBIBYTE,
+        default=48 * _MEBIBYTE,
         min=_MEBIBYTE,
         help="""
 Bytes of one image that streams may read ahead of the upload, in memory. Raise
@@ -305,7 +305,7 @@ it for links so long and fat that copies do not fill them.
     ),
     cfg.IntOpt(
         "chunk_size",
-        default=256 * 1024,
+        default=128 * 1024,
         min=16 * 1024,
         max=64 * _MEBIBYTE,
         help="""

@@ -337,9 +337,9 @@ class TestCopies(test_engine.EngineTestCase):
 
     def test_all_together_have_no_more_than_the_buffer(self) -> None:
         for concurrency, buffer, window in (
-            (4, 128, 32),
-            (8, 128, 16),
-            (1, 128, 32),
+            (4, 192, 48),
+            (8, 192, 24),
+            (1, 192, 48),
         ):
             self.set(concurrency=concurrency, buffer_size=buffer << 20)
             worker = engine.Engine(self.conf, self.repository, self.session)
