@@ -27,6 +27,7 @@ All of it stays on 127.0.0.1. The results go to bench/.
 """
 
 import argparse
+import logging
 import pathlib
 import signal
 import sys
@@ -144,6 +145,8 @@ def main(words: Sequence[str] | None = None) -> int:
     options = arguments.parse(words, PARTS, __doc__ or "")
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
+    # That more requests go out at once than it keeps connections for is so.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     cases: list[measure.Case] = []
     try:
         status = 0 if _measure(options, cases) else 1
