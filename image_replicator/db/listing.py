@@ -17,6 +17,7 @@ key in an index, it does not count its way there.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 from typing import Final
@@ -64,54 +65,101 @@ class Page:
     marker: Job | None = None
 
 
-def statement(page: Page) -> sa.Select[Any]:
-    """The statement of a page.
+def query(page: Page) -> tuple[sa.Select[Any], dict[str, Any]]:
+    """Return the statement of a page, and its parameters."""
+    parameters: dict[str, Any] = {
+        "limit": page.limit,
+        **{_filter(name): value for name, value in page.filters.items()},
+    }
+    if page.tenant_id is not None:
+        parameters["tenant_id"] = page.tenant_id
+    if page.marker is not None:
+        name = SORT_KEYS[page.sort_key].name
+        parameters["marker_key"] = getattr(page.marker, name)
+        parameters["marker_id"] = page.marker.id
+    shape = _Shape(
+        of_tenant=page.tenant_id is not None,
+        filters=tuple(sorted(page.filters)),
+        sort_key=page.sort_key,
+        descending=page.descending,
+        behind_marker=page.marker is not None,
+    )
+    return _statement(shape), parameters
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Shape:
+    """What pages differ in beside their parameters."""
+
+    of_tenant: bool
+    filters: tuple[str, ...]
+    sort_key: str
+    descending: bool
+    behind_marker: bool
+
+
+def _filter(name: str) -> str:
+    """Return the name of the parameter that a column must be equal to."""
+    return f"filter_{name}"
+
+
+#: Kept, as making such a statement costs more than running it.
+@functools.lru_cache(maxsize=128)
+def _statement(shape: _Shape) -> sa.Select[Any]:
+    """The statement of all pages of a shape.
 
     A tenant's jobs are the source's and the destination's: two walks along
     an index each, and a merge of two pages. One walk with an OR would read
     every tenant's jobs.
     """
-    if page.tenant_id is None:
-        return _walk(page, sa.select(*COLUMNS))
+    if not shape.of_tenant:
+        return _walk(shape, sa.select(*COLUMNS))
+    tenant_id: sa.BindParameter[str] = sa.bindparam("tenant_id")
     sides = sa.union(
         *(
             sa.select(
                 _walk(
-                    page, sa.select(*COLUMNS).where(column == page.tenant_id)
+                    shape, sa.select(*COLUMNS).where(column == tenant_id)
                 ).subquery()
             )
             for column in (_jobs.source_tenant_id, _jobs.destination_tenant_id)
         )
     ).subquery()
-    key = sides.c[SORT_KEYS[page.sort_key].name]
-    return _ordered(page, sa.select(sides), key, sides.c.id)
+    key = sides.c[SORT_KEYS[shape.sort_key].name]
+    return _ordered(shape, sa.select(sides), key, sides.c.id)
 
 
-def _walk(page: Page, statement: sa.Select[Any]) -> sa.Select[Any]:
+def _walk(shape: _Shape, statement: sa.Select[Any]) -> sa.Select[Any]:
     """Filter, seek to the marker, order and limit."""
-    key = SORT_KEYS[page.sort_key]
-    for name, value in page.filters.items():
-        statement = statement.where(_jobs[name] == value)
-    if page.marker is not None:
-        statement = statement.where(_after(page, key, page.marker))
-    return _ordered(page, statement, key, _jobs.id)
+    key = SORT_KEYS[shape.sort_key]
+    for name in shape.filters:
+        statement = statement.where(_jobs[name] == sa.bindparam(_filter(name)))
+    if shape.behind_marker:
+        statement = statement.where(_behind_marker(key, shape.descending))
+    return _ordered(shape, statement, key, _jobs.id)
 
 
-def _after(
-    page: Page, key: sa.ColumnElement[Any], marker: Job
+def _behind_marker(
+    key: sa.ColumnElement[Any], descending: bool
 ) -> sa.ColumnElement[bool]:
     """Everything behind the marker in the page's order.
 
     The first condition alone lets an index seek; the second settles ties.
     """
-    value = getattr(marker, SORT_KEYS[page.sort_key].name)
-    if page.descending:
-        return sa.and_(key <= value, sa.or_(key < value, _jobs.id < marker.id))
-    return sa.and_(key >= value, sa.or_(key > value, _jobs.id > marker.id))
+    marker_key = sa.bindparam("marker_key", type_=key.type)
+    marker_id: sa.BindParameter[str] = sa.bindparam("marker_id")
+    if descending:
+        return sa.and_(
+            key <= marker_key, sa.or_(key < marker_key, _jobs.id < marker_id)
+        )
+    return sa.and_(
+        key >= marker_key, sa.or_(key > marker_key, _jobs.id > marker_id)
+    )
 
 
 def _ordered(
-    page: Page, statement: sa.Select[Any], *columns: sa.ColumnElement[Any]
+    shape: _Shape, statement: sa.Select[Any], *columns: sa.ColumnElement[Any]
 ) -> sa.Select[Any]:
-    order = sa.desc if page.descending else sa.asc
-    return statement.order_by(*map(order, columns)).limit(page.limit)
+    order = sa.desc if shape.descending else sa.asc
+    limit = sa.bindparam("limit", type_=sa.Integer)
+    return statement.order_by(*map(order, columns)).limit(limit)

@@ -149,10 +149,8 @@ class JobRepository:
     def list(self, page: listing.Page) -> list[Job]:
         """Return a page of jobs: a key seek, wherever the page lies."""
         with self._database.reader() as connection:
-            return [
-                statements.job(row)
-                for row in connection.execute(listing.statement(page))
-            ]
+            rows = connection.execute(*listing.query(page))
+            return [statements.job(row) for row in rows]
 
     @errors.retry_on_deadlock
     def request_cancel(self, job_id: str) -> None:
