@@ -18,8 +18,6 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
-import sqlalchemy as sa
-
 from image_replicator.tests.fixtures import cloud
 from image_replicator.tests.fixtures import uwsgi
 
@@ -27,6 +25,7 @@ from . import asking
 from . import backlog
 from . import databases
 from . import empty
+from . import growth
 from .measure import Aim
 from .measure import Subject
 from .measure import take_turns
@@ -42,7 +41,8 @@ _SHOW_IMAGE = "show an image"
 _LIST_IMAGES = "list images"
 _EMPTY = "empty controller"
 
-_PAGE = 25  # jobs or images of a listing
+#: Jobs or images of a listing: no more than there are in any case.
+_PAGE = backlog.LEAST_OF_A_TENANT
 _CREATE_SHARE = 5  # one job is created for so many other requests: it is slow
 _JOBS = f"{cloud.BASE_PATH}/jobs"
 
@@ -52,18 +52,33 @@ def run(stage: Stage) -> None:
     images = stage.running.images(SOURCE)
     made = [images.create(b"x", name="bench")["id"] for _one in range(_PAGE)]
     with _empty_server(stage) as empty_port:
-        for name, url, jobs in databases.each(stage):
-            with stage.extension(database={"connection": url}):
-                for count in stage.options.jobs:
-                    stage.say(f"api: {name}: making {count} jobs")
-                    tenant = stage.running.project_id("source")
-                    job_id = backlog.grow(jobs.engine, count, tenant)
-                    subjects = _subjects(
-                        stage, jobs.engine, empty_port, job_id, made[0]
-                    )
-                    _compare(stage, f"{name}, {count} jobs", subjects)
+        for kind in databases.kinds(stage):
+            with contextlib.ExitStack() as stack:
+                tables = [
+                    stack.enter_context(_filled(stage, kind, count))
+                    for count in stage.options.jobs
+                ]
+                for table in tables:
+                    with stage.extension(database={"connection": table.url}):
+                        subjects = _subjects(stage, table, empty_port, made[0])
+                        _compare(
+                            stage, f"{kind.name}, {table.count} jobs", subjects
+                        )
+                growth.compare(stage, kind.name, tables)
     for image_id in made:
         images.delete(image_id)
+
+
+@contextlib.contextmanager
+def _filled(
+    stage: Stage, kind: databases.Kind, count: int
+) -> Iterator[backlog.Table]:
+    """Make a database with so many jobs."""
+    stage.say(f"api: {kind.name}: making {count} jobs")
+    tenant = stage.running.project_id("source")
+    with kind.empty() as (url, jobs):
+        job_id = backlog.grow(jobs.engine, count, tenant)
+        yield backlog.Table(url, jobs, count, tenant, job_id)
 
 
 def _compare(stage: Stage, name: str, subjects: dict[str, Subject]) -> None:
@@ -81,11 +96,7 @@ def _compare(stage: Stage, name: str, subjects: dict[str, Subject]) -> None:
 
 
 def _subjects(
-    stage: Stage,
-    engine: sa.Engine,
-    empty_port: int,
-    job_id: str,
-    image_id: str,
+    stage: Stage, table: backlog.Table, empty_port: int, image_id: str
 ) -> dict[str, Subject]:
     """Return what takes turns, each with the same token."""
     request = functools.partial(
@@ -94,7 +105,7 @@ def _subjects(
         token=stage.running.token(),
     )
     asked = {
-        _SHOW: request(f"{_JOBS}/{job_id}"),
+        _SHOW: request(f"{_JOBS}/{table.job_id}"),
         _SHOW_IMAGE: request(f"/v2/images/{image_id}"),
         _EMPTY: asking.Request(empty_port, empty.PATH, stage.running.token()),
         _LIST: request(f"{_JOBS}?limit={_PAGE}"),
@@ -116,7 +127,7 @@ def _subjects(
     subjects[_CREATE] = lambda: asking.ask(
         create,
         max(2, count // _CREATE_SHARE),
-        lambda answer: backlog.end(engine, answer["job_id"]),
+        lambda answer: backlog.end(table.jobs.engine, answer["job_id"]),
     )
     return subjects
 

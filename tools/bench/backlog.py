@@ -12,6 +12,7 @@
 
 """Fills the table of jobs, as years of copies would."""
 
+import dataclasses
 import datetime
 import functools
 import uuid
@@ -21,6 +22,7 @@ from typing import cast
 import sqlalchemy as sa
 
 from image_replicator.db import models
+from image_replicator.db import queue
 from image_replicator.jobs import JobStatus
 
 _JOBS = cast(sa.Table, models.Job.__table__)
@@ -28,9 +30,30 @@ _JOBS = cast(sa.Table, models.Job.__table__)
 #: The distinct rows; the others are their copies.
 SEEDS = 1000
 _TENANTS = 50  # that share them
+
+#: Jobs of each tenant at least.
+LEAST_OF_A_TENANT = SEEDS // _TENANTS
+
 _WAITING = 100  # one in so many waits; the others are done
 _OLDEST = datetime.datetime(2024, 1, 1)
 _APART = datetime.timedelta(minutes=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A database with jobs in it.
+
+    :ivar jobs: what reaches it
+    :ivar count: how many there are
+    :ivar tenant: that has some of them
+    :ivar job_id: of one of that tenant's
+    """
+
+    url: str
+    jobs: queue.JobQueue
+    count: int
+    tenant: str
+    job_id: str
 
 
 def row(number: int, status: JobStatus, tenant: str) -> dict[str, Any]:

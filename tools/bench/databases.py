@@ -17,9 +17,12 @@ there is left out, and said to be.
 """
 
 import contextlib
+import dataclasses
+import functools
 import os
 import pathlib
 import secrets
+from collections.abc import Callable
 from collections.abc import Iterator
 
 import sqlalchemy as sa
@@ -27,7 +30,7 @@ from oslo_config import cfg
 
 from image_replicator import conf as ir_conf
 from image_replicator.db import migration
-from image_replicator.db import repository
+from image_replicator.db import queue
 
 from .stage import BenchError
 from .stage import reconfigured
@@ -93,9 +96,9 @@ def _in_file(directory: pathlib.Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _prepared(url: str) -> Iterator[repository.JobRepository]:
+def _prepared(url: str) -> Iterator[queue.JobQueue]:
     """Give a database the newest schema; yield what reaches it."""
-    jobs = repository.JobRepository(configuration(url))
+    jobs = queue.JobQueue(configuration(url))
     try:
         migration.upgrade(jobs.engine)
         yield jobs
@@ -125,19 +128,31 @@ def _is_there(admin: sa.URL) -> bool:
     return True
 
 
-def each(
-    stage: Stage,
-) -> Iterator[tuple[str, str, repository.JobRepository]]:
-    """Yield the name, URL and repository of an empty database of each kind.
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of database that is there.
 
-    Each is dropped before the next is made.
+    :ivar made: creates one, and drops it in the end; has its URL
     """
+
+    name: str
+    made: Callable[[], contextlib.AbstractContextManager[str]]
+
+    @contextlib.contextmanager
+    def empty(self) -> Iterator[tuple[str, queue.JobQueue]]:
+        """Make one without jobs; yield its URL, and what reaches it."""
+        with self.made() as url, _prepared(url) as jobs:
+            yield url, jobs
+
+
+def kinds(stage: Stage) -> list[Kind]:
+    """Return each kind that is there; SQLite always is."""
     # Where a machine keeps its databases, and not in memory.
-    kinds = [("SQLite", _in_file(stage.running.directory))]
-    kinds += [(name, _on_server(admin)) for name, admin in _servers(stage)]
-    for name, made in kinds:
-        with made as url, _prepared(url) as jobs:
-            yield name, url, jobs
+    in_file = functools.partial(_in_file, stage.running.directory)
+    return [Kind("SQLite", in_file)] + [
+        Kind(name, functools.partial(_on_server, admin))
+        for name, admin in _servers(stage)
+    ]
 
 
 @contextlib.contextmanager

@@ -33,13 +33,16 @@ _PATIENCE = 600  # seconds
 
 def run(stage: Stage) -> None:
     """Let workers claim all that waits, on each database."""
-    for name, url, jobs in databases.each(stage):
-        case = stage.new_case("fleet", name)
-        subjects = {
-            f"{n} workers": functools.partial(_claim_all, stage, url, jobs, n)
-            for n in stage.options.workers
-        }
-        take_turns(case, subjects, stage.options.pairs, stage.say)
+    for kind in databases.kinds(stage):
+        case = stage.new_case("fleet", kind.name)
+        with kind.empty() as (url, jobs):
+            subjects = {
+                f"{n} workers": functools.partial(
+                    _claim_all, stage, url, jobs, n
+                )
+                for n in stage.options.workers
+            }
+            take_turns(case, subjects, stage.options.pairs, stage.say)
         first, *_between, last = subjects
         case.compare(last, first, "claims/s")
         case.notes.append("No job was claimed twice, and none was left.")

@@ -1,0 +1,99 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What it costs that there are many jobs: the database's work alone."""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable
+from collections.abc import Sequence
+
+from image_replicator.db import listing
+from image_replicator.db import queue
+
+from . import backlog
+from .measure import Aim
+from .measure import Sample
+from .measure import Subject
+from .measure import take_turns
+from .stage import Stage
+
+_METRIC = "p50 ms"
+_CLAIM_SHARE = 5  # one claim is made for so many reads: it is slow
+
+
+def compare(stage: Stage, name: str, tables: Sequence[backlog.Table]) -> None:
+    """Show, list and claim where there are few jobs, and where many.
+
+    :param name: of the kind of database
+    :param tables: from that with the fewest jobs to that with the most
+    """
+    case = stage.new_case("api", f"{name}, by number of jobs")
+    subjects: dict[str, Subject] = {}
+    for table in tables:
+        subjects |= _subjects(stage.options.requests, table)
+    take_turns(case, subjects, stage.options.pairs, stage.say)
+    few, many = tables[0].count, tables[-1].count
+    for verb in ("show", "list", "claim"):
+        case.compare(
+            _title(verb, many),
+            _title(verb, few),
+            _METRIC,
+            Aim(1.2, at_most=True),
+        )
+
+
+def _title(verb: str, count: int) -> str:
+    return f"{verb}, {count} jobs"
+
+
+def _subjects(requests: int, table: backlog.Table) -> dict[str, Subject]:
+    page = listing.Page(
+        limit=backlog.LEAST_OF_A_TENANT, tenant_id=table.tenant
+    )
+    show = functools.partial(table.jobs.get, table.job_id)
+    subjects: dict[str, Subject] = {
+        "show": functools.partial(_time, show, requests),
+        "list": functools.partial(
+            _time, functools.partial(table.jobs.list, page), requests
+        ),
+        "claim": functools.partial(
+            _claim, table.jobs, max(2, requests // _CLAIM_SHARE)
+        ),
+    }
+    return {_title(verb, table.count): one for verb, one in subjects.items()}
+
+
+def _time(work: Callable[[], object], count: int) -> Sample:
+    times = []
+    for _number in range(count):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return {_METRIC: statistics.median(times) * 1e3}
+
+
+def _claim(jobs: queue.JobQueue, count: int) -> Sample:
+    """Claim the job whose turn it is again and again.
+
+    That it is given back in between is not counted.
+    """
+    times = []
+    for number in range(count):
+        begin = time.perf_counter()
+        found = jobs.claim_next(f"bench:{number}")
+        times.append(time.perf_counter() - begin)
+        assert found
+        _job, claim = found
+        jobs.give_back(claim)
+    return {_METRIC: statistics.median(times) * 1e3}
