@@ -221,6 +221,14 @@ class Ways:
         if size != image.size:
             raise BenchError("the image was not copied whole")
 
+    def _persist(self, copy: measure.Subject) -> measure.Sample:
+        """Copy by curl; once more if a Glance on SQLite found it locked."""
+        try:
+            return copy()
+        except curl.CurlFailed as error:
+            self._stage.say(f"{error}; once more")
+            return copy()
+
     def _discard(self, image_id: str, project: str = "destination") -> None:
         # A Glance on SQLite may be busy with the image for a moment yet.
         self._cloud.image_client(DESTINATION, "alice", project).delete(
@@ -237,9 +245,9 @@ class Ways:
         :param imports: whether Glance's own import is one of them
         """
         ways: dict[str, measure.Subject] = {
-            UPLOAD: lambda: self.upload(image),
+            UPLOAD: lambda: self._persist(lambda: self.upload(image)),
             OURS: lambda: self.ours(image, worker),
-            CURL: lambda: self.piped(image),
+            CURL: lambda: self._persist(lambda: self.piped(image)),
         }
         if imports:
             ways[IMPORT] = lambda: self.glance_download(image)
