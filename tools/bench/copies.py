@@ -165,16 +165,19 @@ class Ways:
         images.client.post(
             f"/v2/images/{made}/import", json={"method": method}
         )
-        self._await_import(made)
+        self._await_import(made, "active")
         seconds = time.monotonic() - begin
+        # Its task writes on, and SQLite would be locked for whoever is next.
+        self._await_import(made, "active", "success")
         if images.get(made)["size"] != image.size:
             raise BenchError("glance-download did not copy the image")
         self._discard(made, "source")
         return {"s": seconds}
 
-    def _await_import(self, image_id: str) -> None:
+    def _await_import(self, image_id: str, *ending: str) -> None:
         """Wait, by Glance's database, as requests would keep Glance busy.
 
+        :param ending: the status of the image, and that of the task
         :raises BenchError: when the import fails, or takes too long
         """
         path = self._cloud.glances[DESTINATION].database
@@ -183,11 +186,11 @@ class Ways:
             sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         ) as database:
             while True:
-                status, task = database.execute(_IMPORT, [image_id]).fetchone()
-                if status == "active":
+                found = database.execute(_IMPORT, [image_id]).fetchone()
+                if found[: len(ending)] == ending:
                     return
-                if task == "failure" or time.monotonic() > deadline:
-                    raise BenchError(f"glance-download: {status}, {task}")
+                if "failure" in found or time.monotonic() > deadline:
+                    raise BenchError(f"glance-download: {', '.join(found)}")
                 time.sleep(_LOOK_INTERVAL)
 
     # Commands.
@@ -221,21 +224,8 @@ class Ways:
         if size != image.size:
             raise BenchError("the image was not copied whole")
 
-    def _persist(self, copy: measure.Subject) -> measure.Sample:
-        """Copy by curl; once more if a Glance on SQLite found it locked."""
-        try:
-            return copy()
-        except curl.CurlFailed as error:
-            self._stage.say(f"{error}; once more")
-            return copy()
-
     def _discard(self, image_id: str, project: str = "destination") -> None:
-        # A Glance on SQLite may be busy with the image for a moment yet.
-        self._cloud.image_client(DESTINATION, "alice", project).delete(
-            f"/v2/images/{image_id}",
-            retriable_status_codes=[500],
-            status_code_retries=5,
-        )
+        self._cloud.images(DESTINATION, "alice", project).delete(image_id)
 
     def all(
         self, image: Image, worker: process.Process, imports: bool = True
@@ -245,9 +235,9 @@ class Ways:
         :param imports: whether Glance's own import is one of them
         """
         ways: dict[str, measure.Subject] = {
-            UPLOAD: lambda: self._persist(lambda: self.upload(image)),
+            UPLOAD: lambda: self.upload(image),
             OURS: lambda: self.ours(image, worker),
-            CURL: lambda: self._persist(lambda: self.piped(image)),
+            CURL: lambda: self.piped(image),
         }
         if imports:
             ways[IMPORT] = lambda: self.glance_download(image)
