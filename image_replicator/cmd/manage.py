@@ -17,23 +17,27 @@ Each command is a function that takes the configuration, with the arguments in
 ``conf.command``, and returns the exit status.
 """
 
-import argparse
 import datetime
 import sys
 from collections.abc import Sequence
 from typing import Any
+from typing import Final
 
 from oslo_config import cfg
 from oslo_db import exception as db_exc
 
 from image_replicator import conf as ir_conf
 from image_replicator import exception
+from image_replicator.cmd import arguments
 from image_replicator.cmd import fleet
 from image_replicator.cmd import orphans
 from image_replicator.cmd import output
 from image_replicator.db import engines
 from image_replicator.db import migration
 from image_replicator.db import repository
+
+#: Databases' calendars reach back further.
+_DAYS: Final = 365000
 
 
 def _upgrade(conf: cfg.ConfigOpts) -> int:
@@ -97,40 +101,19 @@ def _add_database(subparsers: Any) -> None:
     purge = actions.add_parser("purge", help="delete finished jobs")
     purge.add_argument(
         "--older-than",
-        type=_days,
+        type=arguments.age(_DAYS),
         required=True,
         metavar="DAYS",
         help="days since they finished",
     )
     purge.add_argument(
         "--batch-size",
-        type=_count,
+        type=arguments.count,
         default=1000,
         metavar="JOBS",
         help="jobs deleted in one transaction (default: 1000)",
     )
     purge.set_defaults(func=_purge)
-
-
-def _days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = -1
-    # No further than the databases' calendars reach back, and no NaN.
-    if not 0 <= days < 365000:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number from 0 to 365000"
-        )
-    return days
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a whole number above 0"
-        )
-    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

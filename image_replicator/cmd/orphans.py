@@ -17,7 +17,6 @@ before it makes it. So an image with the mark that no job names is nobody's:
 its job was purged, or lost with a database that was restored from a backup.
 """
 
-import argparse
 import datetime
 from collections.abc import Iterator
 from typing import Any
@@ -29,6 +28,7 @@ from oslo_utils import timeutils
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator import metadata
+from image_replicator.cmd import arguments
 from image_replicator.cmd import output
 from image_replicator.db import repository
 from image_replicator.images import region as ir_region
@@ -45,6 +45,9 @@ _COLUMNS: Final = {
 
 #: Time for a worker to find out that it fills an image for a lost job.
 _DEFAULT_HOURS: Final = 24.0
+
+#: Calendars reach back further.
+_HOURS: Final = 1000000
 
 
 class _Cleaner:
@@ -153,7 +156,7 @@ def add_commands(subparsers: Any) -> None:
     )
     orphans.add_argument(
         "--older-than",
-        type=_hours,
+        type=arguments.age(_HOURS),
         default=_DEFAULT_HOURS,
         metavar="HOURS",
         help="hours since they were created (default: 24)",
@@ -163,16 +166,3 @@ def add_commands(subparsers: Any) -> None:
     )
     output.add_format(orphans)
     orphans.set_defaults(func=_orphans)
-
-
-def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = -1
-    # No further than calendars reach back, and no NaN.
-    if not 0 <= hours < 1000000:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number from 0 to 1000000"
-        )
-    return hours
