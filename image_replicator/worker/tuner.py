@@ -29,9 +29,10 @@ _HUNGRY: Final = 0.1
 #: The part of its time for which a single stream may read, and not send.
 _HUNGRY_ALONE: Final = 0.5
 
-#: Twice as many streams must bring this much more. From near, only where
-#: each of them is slow by itself: they cost the source a request each, and
-#: what looks like more may be others that left room for a moment.
+#: Twice as many streams must bring this much more. From near, those beyond
+#: the second are worth it only where each is slow by itself: they cost the
+#: source a request each, and what looks like more may be others that left
+#: room for a moment. With the second, reading and sending go on at once.
 _PAYS: Final = 1.1
 _PAYS_NEAR: Final = 1.5
 
@@ -104,7 +105,9 @@ class Tuner:
             self.streams = max(self._least, min(self.streams, needed))
 
     def _grow(self, rate: float) -> None:
-        if self._grown_from and rate < self._grown_from[1] * self._pays:
+        if self._grown_from and rate < self._least_that_pays(
+            *self._grown_from
+        ):
             self._doubt(self._grown_from[0])
         elif self._clock() >= self._no_growth_before:
             if self._grown_from:
@@ -112,6 +115,9 @@ class Tuner:
             self._doubts = 0
             self._grown_from = (self.streams, rate)
             self.streams = min(self._most, self.streams * 2)
+
+    def _least_that_pays(self, streams: int, rate: float) -> float:
+        return rate * (_PAYS if streams == 1 else self._pays)
 
     def _doubt(self, before: int) -> None:
         """Go back if more have not brought more for long enough."""

@@ -56,13 +56,20 @@ class TestTuner(testtools.TestCase):
         self.assertEqual(20, tuned.streams)
 
     def test_from_near_it_takes_more_to_have_more(self) -> None:
-        for latency, streams, rate in ((0.0, 2, 149.0), (0.14, 40, 109.0)):
-            tuned = self._tuner(latency, most=80)
-            before = tuned.streams
-            tuned.observe(100.0, 0.9, None if before == 1 else before)
-            self.assertEqual(streams, tuned.streams)
+        for latency, least, rate in ((0.0, 2, 149.0), (0.14, 20, 109.0)):
+            tuned = self._tuner(latency, least, most=80)
+            tuned.observe(100.0, 0.9, least)
+            self.assertEqual(2 * least, tuned.streams)
             self._disappoint(tuned, rate)
-            self.assertEqual(before, tuned.streams)
+            self.assertEqual(least, tuned.streams)
+
+    def test_a_second_one_pays_soon(self) -> None:
+        tuned = self._tuner()
+        tuned.observe(100.0, 0.9)
+        tuned.observe(111.0, 0.9, 2)
+        self.assertEqual(4, tuned.streams)
+        self._disappoint(tuned, 149.0)
+        self.assertEqual(2, tuned.streams)
 
     def test_one_bad_moment_is_forgiven(self) -> None:
         tuned = self._tuner(0.14, most=80)
