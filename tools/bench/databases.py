@@ -132,6 +132,7 @@ def _is_there(admin: sa.URL) -> bool:
 class Kind:
     """A kind of database that is there.
 
+    :ivar name: SQLite, or that of a server
     :ivar made: creates one, and drops it in the end; has its URL
     """
 
@@ -156,20 +157,12 @@ def kinds(stage: Stage) -> list[Kind]:
 
 
 @contextlib.contextmanager
-def glances_on_server(stage: Stage) -> Iterator[str]:
-    """Let both Glances have an empty database on a server; yield its name.
-
-    On SQLite, Glance fails when several upload at once.
-
-    :raises BenchError: if there is no server
-    """
-    name, admin = next(_servers(stage), (None, None))
-    if name is None or admin is None:
-        raise BenchError("this needs MariaDB or PostgreSQL, and none is there")
+def glances_on(stage: Stage, kind: Kind) -> Iterator[None]:
+    """Let both Glances have an empty database of a kind."""
     with contextlib.ExitStack() as stack:
         for service in stage.running.glances.values():
-            stage.say(f"Moving Glance {service.region} to {name}.")
-            url = stack.enter_context(_on_server(admin))
+            stage.say(f"Moving Glance {service.region} to {kind.name}.")
+            url = stack.enter_context(kind.made())
             path = service.directory / "glance-api.conf"
             text = path.read_text().replace(
                 f"sqlite:///{service.database}", url
@@ -177,4 +170,19 @@ def glances_on_server(stage: Stage) -> Iterator[str]:
             stack.enter_context(
                 reconfigured(service, path, text, service.create_database)
             )
-        yield name
+        yield
+
+
+@contextlib.contextmanager
+def glances_on_server(stage: Stage) -> Iterator[str]:
+    """Let both Glances have an empty database on a server; yield its name.
+
+    On SQLite, Glance fails when several upload at once.
+
+    :raises BenchError: if there is no server
+    """
+    _sqlite, *servers = kinds(stage)
+    if not servers:
+        raise BenchError("this needs MariaDB or PostgreSQL, and none is there")
+    with glances_on(stage, servers[0]):
+        yield servers[0].name

@@ -54,7 +54,7 @@ def compare(stage: Stage, name: str, tables: Sequence[backlog.Table]) -> None:
 
 
 def _title(verb: str, count: int) -> str:
-    return f"{verb}, {count} jobs"
+    return f"{verb} of {count}"
 
 
 def _subjects(requests: int, table: backlog.Table) -> dict[str, Subject]:
