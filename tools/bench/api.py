@@ -40,6 +40,12 @@ _CREATE = "create a job"
 _SHOW_IMAGE = "show an image"
 _LIST_IMAGES = "list images"
 _EMPTY = "empty controller"
+_SCHEMA = "show a schema"
+_SCHEMA_ALONE = "show a schema, without us"
+
+#: The least that Glance does behind its whole pipeline: no other request of
+#: its own would show sooner what we add to it.
+_SCHEMA_PATH = "/v2/schemas/member"
 
 #: Jobs or images of a listing: no more than there are in any case.
 _PAGE = backlog.LEAST_OF_A_TENANT
@@ -97,23 +103,23 @@ def _compare(stage: Stage, name: str, subjects: dict[str, Subject]) -> None:
     case.compare(_LIST, _LIST_IMAGES, metric)
     case.compare(_EMPTY, _LIST, metric)
     case.compare(_CREATE, _SHOW_IMAGE, metric)
+    case.compare(_SCHEMA, _SCHEMA_ALONE, metric)
 
 
 def _subjects(
     stage: Stage, table: backlog.Table, empty_port: int, image_id: str
 ) -> dict[str, Subject]:
     """Return what takes turns, each with the same token."""
-    request = functools.partial(
-        asking.Request,
-        stage.running.glances[SOURCE].server.port,
-        token=stage.running.token(),
-    )
+    port = stage.running.glances[SOURCE].server.port
+    request = functools.partial(asking.Request, token=stage.running.token())
     asked = {
-        _SHOW: request(f"{_JOBS}/{table.job_id}"),
-        _SHOW_IMAGE: request(f"/v2/images/{image_id}"),
-        _EMPTY: asking.Request(empty_port, empty.PATH, stage.running.token()),
-        _LIST: request(f"{_JOBS}?limit={_PAGE}"),
-        _LIST_IMAGES: request(f"/v2/images?limit={_PAGE}"),
+        _SHOW: request(port, f"{_JOBS}/{table.job_id}"),
+        _SHOW_IMAGE: request(port, f"/v2/images/{image_id}"),
+        _EMPTY: request(empty_port, empty.PATH),
+        _LIST: request(port, f"{_JOBS}?limit={_PAGE}"),
+        _LIST_IMAGES: request(port, f"/v2/images?limit={_PAGE}"),
+        _SCHEMA: request(port, _SCHEMA_PATH),
+        _SCHEMA_ALONE: request(empty_port, _SCHEMA_PATH),
     }
     count = stage.options.requests
     subjects: dict[str, Subject] = {
@@ -121,6 +127,7 @@ def _subjects(
         for name, one in asked.items()
     }
     create = request(
+        port,
         _JOBS,
         body={
             "image_id": image_id,

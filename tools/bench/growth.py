@@ -13,10 +13,12 @@
 """What it costs that there are many jobs: the database's work alone."""
 
 import functools
+import itertools
 import statistics
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
+from typing import Any
 
 from image_replicator.db import listing
 from image_replicator.db import queue
@@ -62,38 +64,40 @@ def _subjects(requests: int, table: backlog.Table) -> dict[str, Subject]:
         limit=backlog.LEAST_OF_A_TENANT, tenant_id=table.tenant
     )
     show = functools.partial(table.jobs.get, table.job_id)
+    read = functools.partial(table.jobs.list, page)
     subjects: dict[str, Subject] = {
         "show": functools.partial(_time, show, requests),
-        "list": functools.partial(
-            _time, functools.partial(table.jobs.list, page), requests
-        ),
+        "list": functools.partial(_time, read, requests),
         "claim": functools.partial(
-            _claim, table.jobs, max(2, requests // _CLAIM_SHARE)
+            _time,
+            _claimer(table.jobs),
+            max(2, requests // _CLAIM_SHARE),
+            # The same job is claimed again and again.
+            lambda found: table.jobs.give_back(found[1]),
         ),
     }
     return {_title(verb, table.count): one for verb, one in subjects.items()}
 
 
-def _time(work: Callable[[], object], count: int) -> Sample:
+def _claimer(jobs: queue.JobQueue) -> Callable[[], Any]:
+    """Return what claims the job whose turn it is, each time anew."""
+    numbers = itertools.count()
+    return lambda: jobs.claim_next(f"bench:{next(numbers)}")
+
+
+def _time(
+    work: Callable[[], Any],
+    count: int,
+    after: Callable[[Any], None] = lambda _result: None,
+) -> Sample:
+    """Do the same so many times.
+
+    :param after: is given each result; its time is not counted
+    """
     times = []
     for _number in range(count):
         begin = time.perf_counter()
-        work()
+        result = work()
         times.append(time.perf_counter() - begin)
-    return {_METRIC: statistics.median(times) * 1e3}
-
-
-def _claim(jobs: queue.JobQueue, count: int) -> Sample:
-    """Claim the job whose turn it is again and again.
-
-    That it is given back in between is not counted.
-    """
-    times = []
-    for number in range(count):
-        begin = time.perf_counter()
-        found = jobs.claim_next(f"bench:{number}")
-        times.append(time.perf_counter() - begin)
-        assert found
-        _job, claim = found
-        jobs.give_back(claim)
+        after(result)
     return {_METRIC: statistics.median(times) * 1e3}

@@ -44,9 +44,11 @@ _LOSSY = "connections cut"
 
 def run(stage: Stage) -> None:
     """Copy an image in all ways, and with some numbers of streams."""
-    image = copies.make_image(stage, stage.options.wan_size * MIB)
+    aimed = copies.make_image(stage, stage.options.wan_size * MIB)
+    other = copies.make_image(stage, stage.options.wan_other_size * MIB)
     with wan_link.laid(stage) as link:
         for milliseconds in stage.options.round_trips:
+            image = aimed if milliseconds == _AIMED_ROUND_TRIP else other
             shape = Shape(
                 milliseconds / 1e3,
                 stage.options.rate * MEGABIT,
@@ -56,27 +58,28 @@ def run(stage: Stage) -> None:
             wan_link.prove(stage, link, shape, image)
             _all_ways(stage, link, shape, image)
             _streams(stage, link, shape, image)
-        _cut_connections(stage, link, image)
-    copies.delete_image(stage, image)
+        _cut_connections(stage, link, aimed)
+    for image in (aimed, other):
+        copies.delete_image(stage, image)
 
 
-def _name(shape: Shape) -> str:
-    return f"{shape.round_trip * 1e3:g} ms"
+def _name(shape: Shape, image: copies.Image) -> str:
+    return f"{shape.round_trip * 1e3:g} ms, {image.size // MIB} MiB"
 
 
 def _all_ways(
     stage: Stage, link: wan_link.Link, shape: Shape, image: copies.Image
 ) -> None:
-    case = stage.new_case("wan", _name(shape))
+    case = stage.new_case("wan", _name(shape, image))
     ways = copies.Ways(stage, link.url)
     with stage.worker(worker={"poll_interval": POLL_INTERVAL}) as worker:
         warm_up(stage, ways, worker)
         subjects = ways.all(image, worker)
         take_turns(case, subjects, stage.options.pairs, stage.say)
     aims: tuple[Aim | None, Aim | None] = (None, None)
-    if (case.name, stage.options.rate) == (
-        f"{_AIMED_ROUND_TRIP} ms",
-        _AIMED_RATE,
+    if (shape.round_trip, shape.connection_rate) == (
+        _AIMED_ROUND_TRIP / 1e3,
+        _AIMED_RATE * MEGABIT,
     ):
         aims = (Aim(10), Aim(1.08, at_most=True))
     case.compare(IMPORT, OURS, "s", aims[0])
@@ -105,7 +108,7 @@ def _over_limit(case: Case, at_best: float, aim: Aim | None) -> Ratio:
 def _streams(
     stage: Stage, link: wan_link.Link, shape: Shape, image: copies.Image
 ) -> None:
-    case = stage.new_case("streams", _name(shape))
+    case = stage.new_case("streams", _name(shape, image))
     ways = copies.Ways(stage, link.url)
     small = copies.make_image(stage, MIB)
 
@@ -143,7 +146,8 @@ def _cut_connections(
     mean = stage.options.cut_after * MIB
     lossy = dataclasses.replace(steady, mean_bytes_to_cut=mean)
     case = stage.new_case(
-        "loss", f"{_name(lossy)}, cut every {stage.options.cut_after} MiB"
+        "loss",
+        f"{_name(lossy, image)}, cut every {stage.options.cut_after} MiB",
     )
     ways = copies.Ways(stage, link.url)
     with stage.worker(worker={"poll_interval": POLL_INTERVAL}) as worker:
