@@ -187,7 +187,7 @@ limit. Set it where other traffic needs room on the worker's network.
     ),
     cfg.IntOpt(
         "buffer_size",
-        default=176 * _MEBIBYTE,
+        default=160 * _MEBIBYTE,
         min=_MEBIBYTE,
         help="""
 Bytes of all images together that a worker process may have in memory; each of
@@ -296,7 +296,7 @@ keep the source's image service from its other work.
     ),
     cfg.IntOpt(
         "window_size",
-        default=44 * _MEBIBYTE,
+        default=40 * _MEBIBYTE,
         min=_MEBIBYTE,
         help="""
 Bytes of one image that streams may read ahead of the upload, in memory. Raise

@@ -337,9 +337,9 @@ class TestCopies(test_engine.EngineTestCase):
 
     def test_all_together_have_no_more_than_the_buffer(self) -> None:
         for concurrency, buffer, window in (
-            (4, 176, 44),
-            (8, 176, 22),
-            (1, 176, 44),
+            (4, 160, 40),
+            (8, 160, 20),
+            (1, 160, 40),
         ):
             self.set(concurrency=concurrency, buffer_size=buffer << 20)
             worker = engine.Engine(self.conf, self.repository, self.session)
