@@ -87,7 +87,8 @@ def parse(
     """Return the options of the command line.
 
     :param parts: that can be chosen
-    :returns: with ``largest_image``, in bytes, as well
+    :returns: with ``largest_image`` as well, the most bytes that a part has
+        as images of the source at once
     """
     parser = argparse.ArgumentParser(
         prog="tox -e bench --",

@@ -45,7 +45,9 @@ class TestArguments(bench.BenchTestCase):
         options = self._parse("--short", "--wan-size", "100", "wan")
         self.assertEqual(2, options.pairs)
         self.assertEqual(100, options.wan_size)
-        self.assertEqual(100 << 20, options.largest_image)
+        self.assertEqual(16, options.wan_other_size)
+        # Both are there at once.
+        self.assertEqual((100 + 16) << 20, options.largest_image)
 
     def test_a_part_is_run_once(self) -> None:
         self.assertEqual(
