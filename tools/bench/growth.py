@@ -13,7 +13,6 @@
 """What it costs that there are many jobs: the database's work alone."""
 
 import functools
-import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from image_replicator.db import listing
-from image_replicator.db import queue
 
 from . import backlog
 from .measure import Aim
@@ -65,24 +63,19 @@ def _subjects(requests: int, table: backlog.Table) -> dict[str, Subject]:
     )
     show = functools.partial(table.jobs.get, table.job_id)
     read = functools.partial(table.jobs.list, page)
+    claim = functools.partial(table.jobs.claim_next, "bench")
     subjects: dict[str, Subject] = {
         "show": functools.partial(_time, show, requests),
         "list": functools.partial(_time, read, requests),
         "claim": functools.partial(
             _time,
-            _claimer(table.jobs),
+            claim,
             max(2, requests // _CLAIM_SHARE),
             # The same job is claimed again and again.
             lambda found: table.jobs.give_back(found[1]),
         ),
     }
     return {_title(verb, table.count): one for verb, one in subjects.items()}
-
-
-def _claimer(jobs: queue.JobQueue) -> Callable[[], Any]:
-    """Return what claims the job whose turn it is, each time anew."""
-    numbers = itertools.count()
-    return lambda: jobs.claim_next(f"bench:{next(numbers)}")
 
 
 def _time(
