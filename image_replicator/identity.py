@@ -26,9 +26,10 @@ from keystoneauth1.identity import v3
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from image_replicator import conf as ir_conf
 from image_replicator import context
 from image_replicator import exception
+from image_replicator.conf import checking
+from image_replicator.conf import service_auth
 
 LOG = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def service_session(conf: cfg.ConfigOpts) -> ksa_session.Session:
     :param conf: has ``[service_auth]``.
     :raises ConfigurationError: if the credentials cannot be used.
     """
-    group = ir_conf.SERVICE_AUTH
+    group = service_auth.GROUP
     try:
         auth = loading.load_auth_from_conf_options(conf, group)
         session: ksa_session.Session = loading.load_session_from_conf_options(
@@ -57,7 +58,7 @@ def service_session(conf: cfg.ConfigOpts) -> ksa_session.Session:
     except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError) as error:
         # oslo.config repeats what follows the '$': a password's second half.
         raise exception.ConfigurationError(
-            f"[{group}]: {ir_conf.BAD_REFERENCE}"
+            f"[{group}]: {checking.BAD_REFERENCE}"
         ) from error
     except (ksa_exc.ClientException, cfg.Error) as error:
         raise exception.ConfigurationError(f"[{group}]: {error}") from error

@@ -24,8 +24,8 @@ from typing import Final
 
 from paste import deploy
 
-from image_replicator import conf as ir_conf
 from image_replicator import exception
+from image_replicator.conf import loading
 
 CONFIG_DIR_VARIABLE: Final = "OS_IMAGE_REPLICATOR_CONFIG_DIR"
 PASTE_FILE: Final = "image-replicator-paste.ini"
@@ -36,13 +36,13 @@ def init_application() -> Any:
 
     :raises SystemExit: if the configuration cannot work.
     """
-    default = pathlib.Path(ir_conf.DEFAULT_CONFIG_FILE)
+    default = pathlib.Path(loading.DEFAULT_CONFIG_FILE)
     directory = pathlib.Path(
         os.environ.get(CONFIG_DIR_VARIABLE, default.parent)
     ).absolute()
     config_file = directory / default.name
     try:
-        ir_conf.setup_logging(ir_conf.load(config_file=str(config_file)))
+        loading.setup_logging(loading.load(config_file=str(config_file)))
     except exception.ConfigurationError as error:
         raise SystemExit(f"image-replicator: {config_file}: {error}") from None
     return deploy.loadapp(
@@ -52,7 +52,7 @@ def init_application() -> Any:
         global_conf={
             "config_file": str(config_file),
             "oslo_config_file": str(config_file),
-            "oslo_config_project": ir_conf.PROJECT,
+            "oslo_config_project": loading.PROJECT,
         },
     )
 

@@ -25,7 +25,6 @@ from typing import TypeVar
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from image_replicator import conf as ir_conf
 from image_replicator import context
 from image_replicator import exception
 from image_replicator import identity
@@ -34,6 +33,7 @@ from image_replicator.api import resource
 from image_replicator.api import router
 from image_replicator.api.controllers import jobs as jobs_controller
 from image_replicator.api.controllers import versions as versions_controller
+from image_replicator.conf import loading
 from image_replicator.db import repository
 from image_replicator.images import caller
 
@@ -136,9 +136,9 @@ def _start(
     build: Callable[[cfg.ConfigOpts], Built], settings: Mapping[str, str]
 ) -> Built:
     """Build from the configuration file, or stop the process saying why."""
-    config_file = settings.get("config_file", ir_conf.DEFAULT_CONFIG_FILE)
+    config_file = settings.get("config_file", loading.DEFAULT_CONFIG_FILE)
     try:
-        return build(ir_conf.load(config_file=config_file))
+        return build(loading.load(config_file=config_file))
     except exception.ConfigurationError as error:
         LOG.critical("%s: %s", config_file, error)
         raise SystemExit(f"image-replicator: {config_file}: {error}") from None

@@ -26,12 +26,12 @@ from typing import Final
 from oslo_config import cfg
 from oslo_db import exception as db_exc
 
-from image_replicator import conf as ir_conf
 from image_replicator import exception
 from image_replicator.cmd import arguments
 from image_replicator.cmd import fleet
 from image_replicator.cmd import orphans
 from image_replicator.cmd import output
+from image_replicator.conf import loading
 from image_replicator.db import engines
 from image_replicator.db import migration
 from image_replicator.db import repository
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "command", title="Commands", handler=_add_commands
     )
     try:
-        conf = ir_conf.load(
+        conf = loading.load(
             sys.argv[1:] if argv is None else argv,
             prog=output.PROG,
             cli_opts=[command],
@@ -136,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf.set_default(
             "default_log_levels", [*conf.default_log_levels, "alembic=WARN"]
         )
-        ir_conf.setup_logging(conf)
+        loading.setup_logging(conf)
         status: int = conf.command.func(conf)
     except exception.ImageReplicatorError as error:
         output.complain(error)

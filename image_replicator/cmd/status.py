@@ -25,6 +25,8 @@ from image_replicator import conf as ir_conf
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator import policy
+from image_replicator.conf import checking
+from image_replicator.conf import loading
 from image_replicator.db import engines
 from image_replicator.db import migration
 
@@ -38,12 +40,12 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def _check_configuration(self) -> upgradecheck.Result:
         """Each option has a value that it can have."""
-        return _result_of(lambda: ir_conf.check(self._conf))
+        return _result_of(lambda: checking.check(self._conf))
 
     def _check_schema(self) -> upgradecheck.Result:
         """The database has all that this release needs."""
         try:
-            ir_conf.check(self._conf)
+            checking.check(self._conf)
             versions = migration.versions(engines.Database(self._conf).engine)
         except (exception.ImageReplicatorError, db_exc.DBError) as error:
             return upgradecheck.Result(upgradecheck.Code.FAILURE, str(error))
@@ -108,11 +110,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return upgradecheck.main(
             conf,
-            ir_conf.PROJECT,
+            loading.PROJECT,
             Checks(conf),
             list(sys.argv[1:] if argv is None else argv),
         )
-    except ir_conf.UNREADABLE as error:
+    except loading.UNREADABLE as error:
         print(f"image-replicator-status: {error}", file=sys.stderr)
         return 255
 

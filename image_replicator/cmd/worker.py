@@ -21,9 +21,9 @@ from typing import Final
 
 from oslo_log import log as logging
 
-from image_replicator import conf as ir_conf
 from image_replicator import exception
 from image_replicator import identity
+from image_replicator.conf import loading
 from image_replicator.db import queue
 from image_replicator.worker import engine
 
@@ -42,13 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     prog = "image-replicator-worker"
     try:
-        conf = ir_conf.load(sys.argv[1:] if argv is None else argv, prog=prog)
+        conf = loading.load(sys.argv[1:] if argv is None else argv, prog=prog)
         session = identity.service_session(conf)
         jobs = queue.JobQueue(conf)
     except exception.ConfigurationError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
-    ir_conf.setup_logging(conf)
+    loading.setup_logging(conf)
     work = engine.Engine(conf, jobs, session)
     with futures.ThreadPoolExecutor(1, "engine") as pool:
         running = pool.submit(work.run)

@@ -35,10 +35,10 @@ from oslo_db import exception as db_exc
 from oslo_log import log as logging
 from oslo_utils import uuidutils
 
-from image_replicator import conf as ir_conf
 from image_replicator import context
 from image_replicator import exception
 from image_replicator import metadata
+from image_replicator.conf import loading
 from image_replicator.db import queue as db_queue
 from image_replicator.images import connections as image_connections
 from image_replicator.images import region
@@ -389,7 +389,7 @@ def _description(conf: cfg.ConfigOpts, worker_id: str) -> NewWorker:
     return NewWorker(
         id=worker_id,
         host=conf.worker.host,
-        version=ir_conf.release(),
+        version=loading.release(),
         concurrency=conf.worker.concurrency,
         destination_regions=",".join(conf.worker.destination_regions) or None,
     )

@@ -29,6 +29,7 @@ import sqlalchemy as sa
 from oslo_config import cfg
 
 from image_replicator import conf as ir_conf
+from image_replicator.conf import loading
 from image_replicator.db import migration
 from image_replicator.db import queue
 
@@ -57,7 +58,7 @@ def configuration(url: str) -> cfg.ConfigOpts:
     """Return a configuration that names a database and nothing else."""
     conf = cfg.ConfigOpts()
     ir_conf.register_opts(conf)
-    conf([], project=ir_conf.PROJECT, default_config_files=[])
+    conf([], project=loading.PROJECT, default_config_files=[])
     conf.set_override("connection", url, "database")
     return conf
 

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
-from image_replicator import conf as ir_conf
+from image_replicator.conf import loading
 from image_replicator.db import repository
 from image_replicator.jobs import FINAL
 from image_replicator.jobs import Job
@@ -270,6 +270,6 @@ def built(
             )
         )
         config = str(running.glances[SOURCE].replicator_config)
-        jobs = repository.JobRepository(ir_conf.load(config_file=config))
+        jobs = repository.JobRepository(loading.load(config_file=config))
         stack.callback(lambda: jobs.engine.dispose())
         yield Stage(options, running, supervisor, store, jobs, say, begin)

@@ -21,8 +21,8 @@ import fixtures
 import testtools
 from oslo_config import cfg
 
-from image_replicator import conf as ir_conf
 from image_replicator import exception
+from image_replicator.conf import loading
 from image_replicator.tests.fixtures import settings
 
 SECRET = "pa55word"
@@ -80,7 +80,7 @@ class ConfTestCase(testtools.TestCase):
         self.path.write_text(f"[{group}]\n{name} = {value}\n")
 
     def load(self, argv: Any = ()) -> cfg.ConfigOpts:
-        return ir_conf.load(argv, config_file=str(self.path))
+        return loading.load(argv, config_file=str(self.path))
 
     def refusal(self) -> str:
         error = self.assertRaises(exception.ConfigurationError, self.load)
@@ -141,7 +141,7 @@ class TestLoad(ConfTestCase):
 
     def test_the_file_that_is_named_beats_the_default(self) -> None:
         self.write("api", "max_limit", "7")
-        conf = ir_conf.load(["--config-file", str(self.path)])
+        conf = loading.load(["--config-file", str(self.path)])
         self.assertEqual(7, conf.api.max_limit)
 
     def test_every_database_that_we_have_migrations_for(self) -> None:

@@ -19,10 +19,10 @@ import testtools
 from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1.identity import v3
 
-from image_replicator import conf as ir_conf
 from image_replicator import context
 from image_replicator import exception
 from image_replicator import identity
+from image_replicator.conf import loading
 from image_replicator.tests.fixtures import settings
 
 _OWN = "236ae314ef6944f4ab98fa7519e54325"
@@ -66,7 +66,7 @@ class IdentityTestCase(testtools.TestCase):
             },
         )
         self.identity = identity.Identity(
-            ir_conf.load(config_file=str(config_file))
+            loading.load(config_file=str(config_file))
         )
 
 

@@ -93,7 +93,7 @@ class TestArchitecture(testtools.TestCase):
         self.assert_only("image_replicator.worker", "worker/", "cmd/worker.py")
 
     def test_only_the_database_knows_sql(self) -> None:
-        self.assert_only("sqlalchemy", "db/", "conf.py")
+        self.assert_only("sqlalchemy", "db/", "conf/checking.py")
         self.assert_only("alembic", "db/")
 
     def test_only_the_router_knows_routes(self) -> None:

@@ -20,6 +20,8 @@ from oslo_config import cfg
 
 from image_replicator import conf as ir_conf
 from image_replicator import policy
+from image_replicator.conf import loading
+from image_replicator.conf import service_auth
 
 ETC = pathlib.Path(__file__).parents[3] / "etc" / "image-replicator"
 
@@ -27,7 +29,7 @@ ETC = pathlib.Path(__file__).parents[3] / "etc" / "image-replicator"
 OURS = {
     group: opts
     for group, opts in ir_conf.list_opts()
-    if group != ir_conf.SERVICE_AUTH
+    if group != service_auth.GROUP
 }
 
 
@@ -123,7 +125,7 @@ class TestConfigurationSample(testtools.TestCase):
             "database": ("connection", "max_pool_size"),
             "oslo_policy": ("policy_file",),
             "keystone_authtoken": ("www_authenticate_uri",),
-            ir_conf.SERVICE_AUTH: (
+            service_auth.GROUP: (
                 "auth_type",
                 "auth_url",
                 "username",
@@ -143,11 +145,11 @@ class TestConfigurationSample(testtools.TestCase):
             f"#connection = {ir_conf.DEFAULT_CONNECTION}\n",
             self.groups["database"],
         )
-        self.assertIn("#timeout = 30\n", self.groups[ir_conf.SERVICE_AUTH])
+        self.assertIn("#timeout = 30\n", self.groups[service_auth.GROUP])
 
     def test_it_can_be_used_as_it_is(self) -> None:
         path = ETC / "image-replicator.conf.sample"
-        self.assertTrue(ir_conf.load(config_file=str(path)))
+        self.assertTrue(loading.load(config_file=str(path)))
 
 
 class TestPolicySample(testtools.TestCase):

@@ -38,6 +38,7 @@ from oslo_db.sqlalchemy import test_fixtures
 from oslo_utils import uuidutils
 
 from image_replicator import conf as ir_conf
+from image_replicator.conf import loading
 from image_replicator.db import migration
 from image_replicator.db import models
 from image_replicator.db import queue
@@ -68,7 +69,7 @@ def configuration(connection: str, **worker: Any) -> cfg.ConfigOpts:
     """
     conf = cfg.ConfigOpts()
     ir_conf.register_opts(conf)
-    conf([], project=ir_conf.PROJECT, default_config_files=[])
+    conf([], project=loading.PROJECT, default_config_files=[])
     conf.set_override("connection", connection, "database")
     for name, value in worker.items():
         conf.set_override(name, value, "worker")

@@ -32,10 +32,10 @@ from oslo_utils import uuidutils
 from webtest import lint
 
 from image_replicator import api
-from image_replicator import conf as ir_conf
 from image_replicator import context
 from image_replicator import identity
 from image_replicator.api import router
+from image_replicator.conf import loading
 from image_replicator.db import models
 from image_replicator.db import repository
 from image_replicator.images import region
@@ -170,7 +170,7 @@ class ApiTestCase(testtools.TestCase):
             overrides,
         )
         path = settings.write(self.directory / "test.conf", values)
-        self.conf = ir_conf.load(config_file=str(path))
+        self.conf = loading.load(config_file=str(path))
         self.extension = api.wrap(self.glance, self.conf)
         self.app = lint.middleware(self.extension)
         self.repository = repository.JobRepository(self.conf)

@@ -97,7 +97,8 @@ class CommandTestCase(testtools.TestCase):
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         with (
             fixtures.MonkeyPatch(
-                "image_replicator.conf.setup_logging", lambda conf: None
+                "image_replicator.conf.loading.setup_logging",
+                lambda conf: None,
             ),
             contextlib.redirect_stdout(output),
             contextlib.redirect_stderr(errors),

@@ -15,8 +15,8 @@
 import datetime
 import json
 
-from image_replicator import conf as ir_conf
 from image_replicator.cmd import manage
+from image_replicator.conf import loading
 from image_replicator.db import queue
 from image_replicator.jobs import NewJob
 from image_replicator.jobs import NewWorker
@@ -27,7 +27,7 @@ class TestWorkerList(base.CommandTestCase):
     def setUp(self) -> None:
         super().setUp()
         argv = ["--config-file", str(self.config_file)]
-        self.queue = queue.JobQueue(ir_conf.load(argv))
+        self.queue = queue.JobQueue(loading.load(argv))
         self.addCleanup(self.queue.engine.dispose)
 
     def _list(self, *argv: str) -> str:

@@ -19,8 +19,8 @@ from typing import Any
 import fixtures
 from oslo_utils import uuidutils
 
-from image_replicator import conf as ir_conf
 from image_replicator.cmd import manage
+from image_replicator.conf import loading
 from image_replicator.db import queue
 from image_replicator.jobs import NewJob
 from image_replicator.tests.unit import glances
@@ -78,7 +78,7 @@ class TestOrphans(base.CommandTestCase):
     def _answer_for(self, image_id: str) -> None:
         """Have a job that fills this image."""
         argv = ["--config-file", str(self.config_file)]
-        jobs = queue.JobQueue(ir_conf.load(argv))
+        jobs = queue.JobQueue(loading.load(argv))
         self.addCleanup(jobs.engine.dispose)
         jobs.create(
             NewJob(

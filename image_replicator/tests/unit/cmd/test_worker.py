@@ -33,7 +33,8 @@ class TestMain(testtools.TestCase):
         # Setting up logging changes it for the whole process.
         self.useFixture(
             fixtures.MonkeyPatch(
-                "image_replicator.conf.setup_logging", lambda _conf: None
+                "image_replicator.conf.loading.setup_logging",
+                lambda _conf: None,
             )
         )
         self.command_thread = threading.get_ident()

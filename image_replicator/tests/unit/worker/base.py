@@ -24,8 +24,8 @@ import fixtures
 import testtools
 from oslo_utils import uuidutils
 
-from image_replicator import conf
 from image_replicator import jobs
+from image_replicator.conf import loading
 from image_replicator.db import queue
 from image_replicator.tests.unit import glances
 from image_replicator.worker import settlement
@@ -69,7 +69,7 @@ class WorkerTestCase(testtools.TestCase):
             "[worker]\npoll_interval = 0.05\nhost = here\nmax_attempts = 1\n"
             "[transfer]\nchunk_size = 65536\n"
         )
-        self.conf = conf.load(config_file=str(path))
+        self.conf = loading.load(config_file=str(path))
         self.repository = queue.JobQueue(self.conf)
 
     def new_job(

@@ -1,0 +1,119 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Checks that every value of the configuration can work."""
+
+import math
+from typing import Any
+from typing import Final
+
+import sqlalchemy
+from oslo_config import cfg
+
+from image_replicator import exception
+
+BAD_REFERENCE: Final = (
+    "holds a '$' that names no option; where a '$' is meant, write '$$'"
+)
+
+#: The databases that there are migrations for, and the drivers that come with
+#: us.
+_DRIVERS: Final = {
+    "sqlite": "sqlite",
+    "mysql": "mysql+pymysql",
+    "postgresql": "postgresql+psycopg2",
+}
+
+
+def check(conf: cfg.ConfigOpts) -> None:
+    """Check every value, so that none is refused only when it is used.
+
+    :raises ConfigurationError: naming the option that is wrong.
+    """
+    _check_values(conf)
+    _check_streams(conf)
+    _check_connections(conf)
+
+
+def _check_values(conf: cfg.ConfigOpts) -> None:
+    """Read each value once: oslo.config parses them only when asked."""
+    for name in conf:
+        value = _checked(conf, "DEFAULT", name)
+        if isinstance(value, cfg.ConfigOpts.GroupAttr):
+            for option in value:
+                _checked(value, name, option)
+
+
+def _checked(values: Any, group: str, name: str) -> Any:
+    try:
+        value = getattr(values, name)
+        if isinstance(value, float) and math.isnan(value):
+            # It passes for any number between two others.
+            raise ValueError("not a number")
+        return value
+    except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError) as error:
+        # oslo.config repeats what follows the '$': a password's second half.
+        told = BAD_REFERENCE
+        cause: Exception = error
+    except (cfg.Error, ValueError) as error:
+        told = str(error)
+        cause = error
+    raise exception.ConfigurationError(f"[{group}] {name}: {told}") from cause
+
+
+def _check_streams(conf: cfg.ConfigOpts) -> None:
+    if conf.transfer.min_streams > conf.transfer.max_streams:
+        raise exception.ConfigurationError(
+            "[transfer] min_streams: more than max_streams"
+        )
+
+
+def _check_connections(conf: cfg.ConfigOpts) -> None:
+    """Refuse a database URL that no connection could be made with.
+
+    The value is not repeated: it holds the password.
+    """
+    for name in ("connection", "slave_connection"):
+        url = conf.database[name]
+        if url is None and name == "slave_connection":
+            continue
+        try:
+            _check_url(url)
+        except ValueError as error:
+            raise exception.ConfigurationError(
+                f"[database] {name}: {error}"
+            ) from error
+
+
+def _check_url(text: str) -> None:
+    try:
+        url = sqlalchemy.make_url(text)
+        backend = url.get_backend_name()
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:
+        raise ValueError("not a database URL") from error
+    if backend not in _DRIVERS:
+        raise ValueError(
+            f"begins with none of {', '.join(_DRIVERS.values())}; MariaDB is "
+            "mysql here"
+        )
+    try:
+        dialect = url.get_dialect()
+        dialect.import_dbapi()
+    except (sqlalchemy.exc.ArgumentError, ImportError) as error:
+        raise ValueError(
+            f"the driver of {url.drivername} is missing; "
+            f"{_DRIVERS[backend]} is there"
+        ) from error
+    if dialect.is_async:
+        raise ValueError(
+            f"{url.drivername} is asynchronous; use {_DRIVERS[backend]}"
+        )
