@@ -10,25 +10,26 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How far away a region is, whatever it has to do just now."""
+"""The distance of a region: the shortest time in which it answered."""
 
 import threading
 
 
 class Distances:
-    """The shortest time in which each region has answered.
+    """The shortest time in which each region answered.
 
-    What takes longer than that is load. To meet it with more requests would
-    make it worse, and copies that begin together would all do so.
+    A longer time is load, not distance. More requests would add to that
+    load, and copies that begin at the same time would all send them.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._shortest: dict[str, float] = {}
 
-    def note(self, region: str, seconds: float) -> float:
-        """Take note of an answer; return the shortest time by now.
+    def update(self, region: str, seconds: float) -> float:
+        """Record the time of an answer, and return the shortest so far.
 
+        :param region: as the catalogue names it.
         :param seconds: from the request to the answer.
         """
         with self._lock:

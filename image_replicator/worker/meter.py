@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the number of streams is decided by."""
+"""Measures a parallel read, so that the number of streams can be adapted."""
 
 import contextlib
 import time
@@ -18,12 +18,12 @@ from collections.abc import Iterator
 
 
 class Meter:
-    """Measures how streams and upload wait for each other.
+    """Measures for how long streams read, and the upload waits for them.
 
-    Its user holds a lock.
+    Not thread-safe: the caller holds a lock.
 
-    :param arrived: bytes that have been read already.
-    :ivar busy: streams that are reading.
+    :param arrived: bytes that were read before.
+    :ivar busy: number of streams that are reading.
     """
 
     def __init__(self, arrived: int) -> None:
@@ -32,7 +32,11 @@ class Meter:
         self.restart(arrived)
 
     def restart(self, arrived: int, delay: float = 0.0) -> None:
-        """Forget what was, and begin to look when some time has passed."""
+        """Begin a new measurement.
+
+        :param arrived: bytes that were read before.
+        :param delay: seconds until the measurement begins.
+        """
         self._began = self._changed_at = time.monotonic()
         self._begin_at = self._began + delay
         self._arrived = arrived
@@ -40,7 +44,7 @@ class Meter:
         self._stream_seconds = 0.0
 
     def change_busy(self, by: int) -> None:
-        """Take note of a stream that begins to read, or ends."""
+        """Count streams that begin (positive) or end (negative) reading."""
         now = time.monotonic()
         self._stream_seconds += self.busy * (now - self._changed_at)
         self._changed_at = now
@@ -48,20 +52,23 @@ class Meter:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Take note of how long the upload waits for data."""
+        """Measure the time for which the upload waits for data."""
         began = time.monotonic()
         try:
             yield
         finally:
             self._waited += time.monotonic() - began
 
-    def look(
+    def measure(
         self, arrived: int, pause: float
     ) -> tuple[float, float, float] | None:
-        """Return what :meth:`..tuner.Tuner.observe` is to be told.
+        """Return the arguments of :meth:`..tuner.Tuner.observe`.
 
-        :param arrived: bytes that have been read by now.
-        :param pause: seconds that are worth a look; None if fewer passed.
+        :param arrived: bytes that were read so far.
+        :param pause: seconds that a measurement takes.
+        :returns: bytes per second, the share of the time for which the
+            upload waited, and the mean number of busy streams; None before
+            ``pause`` seconds have passed.
         """
         now = time.monotonic()
         if self._began < self._begin_at <= now:

@@ -10,24 +10,24 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How fast bytes go: measured, and limited."""
+"""Measures and limits the rate of bytes."""
 
 import math
 import threading
 import time
 from collections.abc import Callable
 
-#: Seconds in which a change of the rate shows to two thirds.
+#: Seconds after which two thirds of a change of the rate show.
 _SMOOTHING: float = 10.0
 
-#: Seconds' worth of bytes that may go at once after a pause.
+#: Seconds of a pause that may be made up for at once.
 _BURST: float = 0.25
 
 
 class Smoothed:
-    """The rate of a count that grows, without its jumps.
+    """The smoothed rate at which a count grows.
 
-    :param clock: seconds, never going back.
+    :param clock: returns seconds; never goes back.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,9 +37,10 @@ class Smoothed:
         self._rate: float | None = None
 
     def update(self, count: int) -> int | None:
-        """Return the rate, in counts per second; None while none is known.
+        """Return the rate per second; None before the second call.
 
-        :param count: by now. One that went down begins anew.
+        :param count: its present value; a smaller one than before restarts
+            the measurement.
         """
         now = self._clock()
         if self._time is None or count < self._count:
@@ -60,13 +61,13 @@ class Smoothed:
 
 
 class Limiter:
-    """A limit on bytes per second that several threads share.
+    """A limit of bytes per second that several threads share.
 
-    Each waits for its bytes' turn: they are given out in order, so that all
-    get the same.
+    Bytes are granted in the order of the calls, so that all threads get an
+    equal share.
 
     :param rate: bytes per second; 0 for no limit.
-    :param clock: seconds, never going back.
+    :param clock: returns seconds; never goes back.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Limiter:
         self._free_at = clock()
 
     def reserve(self, size: int) -> float:
-        """Reserve the next bytes; return the seconds to wait before them."""
+        """Reserve bytes; return the seconds to wait before sending them."""
         if not self._rate:
             return 0.0
         with self._lock:

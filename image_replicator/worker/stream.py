@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The bytes of one image, on their way from downloads into an upload.
+"""The body of an upload, read from the source while it is sent.
 
-The uploading request iterates over an :class:`ImageStream` and so pulls the
-bytes through. One stream is read by the very thread that uploads. Where that
-is not enough, lanes read ahead of it. Memory is bounded whatever the image.
+The uploading request iterates over an :class:`ImageStream`. A single stream
+is read by the thread that uploads; several are read by threads of their own,
+ahead of the upload. Memory is bounded for images of any size.
 """
 
 import contextlib
@@ -29,20 +29,20 @@ from typing import Protocol
 from oslo_log import log as logging
 
 from image_replicator import exception
-from image_replicator.worker import lanes
+from image_replicator.worker import parallel_reader
+from image_replicator.worker import range_reader
 from image_replicator.worker import rate
-from image_replicator.worker import span
 from image_replicator.worker import tuner as worker_tuner
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two looks at whether one stream is enough, the first soon.
-_FIRST_LOOK: Final = 0.1
-_LOOK_SECONDS: Final = 0.5
+#: Seconds of the first and of each further measurement of a single stream.
+_FIRST_MEASUREMENT: Final = 0.1
+_MEASUREMENT: Final = 0.5
 
 
 class Hasher(Protocol):
-    """What hashlib makes."""
+    """A hash object of hashlib."""
 
     def update(self, data: bytes, /) -> None: ...
 
@@ -50,28 +50,27 @@ class Hasher(Protocol):
 
 
 class ImageStream:
-    """An image's data as a body of known size.
+    """An image's data as a request body of known size.
 
-    An error of the source, met inside the upload's body, would look like a
-    fault of the destination. So the source's are told apart: iterating
-    raises :class:`~image_replicator.exception.TransferError` with a code
-    that begins with ``source``.
+    Iterating raises :class:`~image_replicator.exception.TransferError` with
+    a code that begins with ``source`` when the source fails: otherwise an
+    error inside the body would look like a failure of the destination.
 
-    :param begin: a download from the source.
-    :param size: how many bytes the image has.
-    :param tuner: says how many streams there shall be.
-    :param window: bytes that may be read ahead of the upload.
-    :param chunk_size: how many to read at a time.
-    :param limits: that it keeps to.
-    :param wait: for so many seconds; raises to stop.
-    :param abort: ends all requests to the source.
-    :param hasher: fed every byte, where the source left no hash.
+    :param begin: opens a download from the source.
+    :param size: bytes of the image.
+    :param tuner: decides on the number of streams.
+    :param window: most bytes that are read ahead of the upload.
+    :param chunk_size: most bytes of one read.
+    :param limits: limits of the rate; all are kept.
+    :param wait: waits for a number of seconds; raises to stop the copy.
+    :param abort: breaks off all requests to the source.
+    :param hasher: updated with every byte; None if the source has a hash.
     :ivar bytes_copied: bytes that the upload has taken.
     """
 
     def __init__(
         self,
-        begin: span.Begin,
+        begin: range_reader.Begin,
         size: int,
         *,
         tuner: worker_tuner.Tuner,
@@ -105,7 +104,7 @@ class ImageStream:
         return self._reading
 
     def close(self) -> None:
-        """End what still reads, after an upload that took not all of it."""
+        """End the reading, also after an upload that took only a part."""
         if self._reading:
             self._reading.close()
 
@@ -123,43 +122,43 @@ class ImageStream:
                     self.bytes_copied += len(chunk)
 
     def _pause(self, size: int) -> None:
-        """Keep to the limits, and stop if told to."""
+        """Wait as the limits demand; raise if the copy is stopped."""
         self._wait(max(limit.reserve(size) for limit in self._limits))
 
     def _read_alone(self) -> Generator[bytes, None, None]:
-        """Read one stream, in this thread, until more are worth a try."""
-        data = span.Span(
+        """Read one stream in this thread until the tuner wants more."""
+        data = range_reader.RangeReader(
             self._begin,
             self._size,
             self._offset,
             self._size,
             chunk_size=self._chunk_size,
             wait=self._wait,
-            failed=taken_up_again,
+            on_failure=log_resumption,
             skip=True,
         )
         with contextlib.closing(iter(data)) as chunks:
-            watch: _Watch | None = None
+            timer: _ReadingTimer | None = None
             while self._tuner.streams == 1:
-                if watch is None:
+                if timer is None:
                     chunk = next(chunks, None)
-                    watch = _Watch()
+                    timer = _ReadingTimer()
                 else:
-                    with watch.reading():
+                    with timer.reading():
                         chunk = next(chunks, None)
                 if chunk is None:
                     return
                 if not data.ranged:
-                    self._tuner.stay_single()
+                    self._tuner.use_one_stream()
                 yield chunk
-                seen = watch.look(len(chunk))
+                seen = timer.measure(len(chunk))
                 if seen:
                     self._latency, self._rate = data.latency, seen[0]
                     self._tuner.observe(*seen)
 
     def _read_together(self) -> Generator[bytes, None, None]:
-        """Read several streams at once, until one is enough."""
-        reading = lanes.Lanes(
+        """Read several streams at once until one is enough."""
+        reading = parallel_reader.ParallelReader(
             self._begin,
             self._size,
             self._offset,
@@ -173,22 +172,22 @@ class ImageStream:
         try:
             yield from reading
         except BaseException:
-            # The copy fails, or nobody wants the rest.
+            # The copy failed, or the upload has ended early.
             reading.close(self._abort)
             raise
         reading.close()
 
 
-def taken_up_again(error: exception.TransferError) -> None:
-    """Log a failure to read that is not the last word."""
+def log_resumption(error: exception.TransferError) -> None:
+    """Log a failure after which reading goes on."""
     LOG.info("%s Taking it up again.", error.message)
 
 
-class _Watch:
-    """Measures for how much of its time a thread reads, and not sends."""
+class _ReadingTimer:
+    """Measures the share of its time for which a thread reads."""
 
     def __init__(self) -> None:
-        self._pause = _FIRST_LOOK
+        self._pause = _FIRST_MEASUREMENT
         self._restart()
 
     def _restart(self) -> None:
@@ -202,16 +201,17 @@ class _Watch:
         yield
         self._reading += time.monotonic() - began
 
-    def look(self, size: int) -> tuple[float, float] | None:
-        """Return rate and part of the time, if it is time to look.
+    def measure(self, size: int) -> tuple[float, float] | None:
+        """Return bytes per second and the share of the time spent reading.
 
-        :param size: bytes that were read since the last time.
+        :param size: bytes that were read since the last call.
+        :returns: None before the measurement has taken long enough.
         """
         self._bytes += size
         seconds = time.monotonic() - self._began
         if seconds < self._pause:
             return None
-        self._pause = _LOOK_SECONDS
+        self._pause = _MEASUREMENT
         seen = (self._bytes / seconds, self._reading / seconds)
         self._restart()
         return seen

@@ -10,11 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""One copy, from top to bottom.
+"""One copy: examine, prepare, stream, verify, complete.
 
-Examine the source, prepare the destination, stream, verify, complete. Each
-step leaves the job's row in a state from which another worker, or an
-operator, knows what is at the destination.
+After each step, the job's row tells another worker, or an operator, which
+image is at the destination.
 """
 
 import enum
@@ -40,9 +39,9 @@ from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.worker import distance
 from image_replicator.worker import outage
+from image_replicator.worker import range_reader
 from image_replicator.worker import rate
 from image_replicator.worker import settlement
-from image_replicator.worker import span
 from image_replicator.worker import stream
 from image_replicator.worker import tuner
 from image_replicator.worker import verification
@@ -75,17 +74,20 @@ class Stopped(Exception):
 
 
 class Transfer:
-    """Carries one image.
+    """The copy of one image, by one claim.
 
-    :param outages: of the database.
+    :param job: the job.
+    :param claim: the claim by which this worker owns the job.
+    :param queue: writes the job's row.
+    :param outages: waits while the database is away.
     :param source: the images of the source region.
     :param destination: the images of the destination region.
-    :param rules: which properties travel.
+    :param connections: the connections of ``source`` and ``destination``.
+    :param rules: which properties are copied.
     :param options: ``[transfer]`` of the configuration.
-    :param window: bytes of the image that may be in memory.
-    :param bandwidth: that this copy shares with the worker's others.
-    :param distances: of the regions, which it shares as well.
-    :ivar connections: that ``source`` and ``destination`` use.
+    :param window: most bytes of the image that are in memory.
+    :param bandwidth: limit that all copies of this worker share.
+    :param distances: distances of the regions, which they share as well.
     """
 
     def __init__(
@@ -125,17 +127,17 @@ class Transfer:
 
     @property
     def bytes_copied(self) -> int:
-        """Bytes that the destination has taken."""
+        """Number of bytes that the destination has taken."""
         return self._stream.bytes_copied if self._stream else 0
 
     def smoothed_rate(self) -> int | None:
-        """Return bytes per second; to be asked for in regular intervals."""
+        """Return bytes per second; to be called in regular intervals."""
         if self._stream is None:
             return None
         return self._smoothed_rate.update(self._stream.bytes_copied)
 
     def stop(self, reason: StopReason) -> None:
-        """Stop as soon as possible; for another thread. The first counts."""
+        """Stop the copy, from another thread. The first reason counts."""
         with self._lock:
             self._stop_reason = self._stop_reason or reason
             self._stopping.set()
@@ -143,7 +145,7 @@ class Transfer:
                 self.connections.break_off()
 
     def release(self) -> connections.Connections:
-        """Return the connections, which no stop breaks off from now on."""
+        """Return the connections; a later stop does not break them off."""
         with self._lock:
             self._released = True
         return self.connections
@@ -152,7 +154,7 @@ class Transfer:
         """Copy the image.
 
         When it returns, the destination's image is whole, verified and as
-        protected as the source's; only the job's row remains to be moved.
+        protected as the source's. The job's row is not yet changed.
 
         :raises TransferError: if the copy failed.
         :raises Stopped: if it was stopped.
@@ -161,16 +163,16 @@ class Transfer:
         try:
             return self._copy()
         except exception.TransferError:
-            # A stop breaks connections off, which looks like their failure.
+            # A stop breaks connections off, which looks like a failure.
             self._check_stop()
             raise
         finally:
-            # A stop that comes while the end is written would spoil them.
+            # A stop while the end is written must not break them off.
             self.release()
 
     def _copy(self) -> settlement.Replicated:
         image = self._examine_source()
-        latency = self._distances.note(
+        latency = self._distances.update(
             self.job.source_region_id, self._source.latency
         )
         image_id = self._prepare_destination(image)
@@ -210,7 +212,7 @@ class Transfer:
         return image
 
     def _prepare_destination(self, image: images.Image) -> str:
-        """Make the image that is to be filled, its id committed first."""
+        """Create the image without data; commit its id before."""
         try:
             carried = metadata.travelling(image, self._rules)
         except exception.MetadataRefused as error:
@@ -219,7 +221,7 @@ class Transfer:
             ) from error
         self._check_stop()
         if self.job.reserved_image_id:
-            # What an attempt before this one could not remove.
+            # An earlier attempt could not remove this image.
             self._destination.remove(
                 self.job.reserved_image_id,
                 exists=self.job.destination_image_id is not None,
@@ -232,7 +234,7 @@ class Transfer:
         return image_id
 
     def _new_image(self, carried: images.Image, image_id: str) -> images.Image:
-        """Return the image as it is until it is verified."""
+        """Return the image as it is created, private and marked."""
         image = {
             **carried,
             "id": image_id,
@@ -251,14 +253,14 @@ class Transfer:
         try:
             self._destination.create(image)
         except answers.Refused:
-            # Only here is it certain that there is nothing to be removed.
+            # Only a refusal makes it certain that no image exists.
             self._record(self._queue.image_removed, self.claim)
             raise
 
     def _record(
         self, write: Callable[P, None], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Write to the job's row, however long the database is away."""
+        """Write to the job's row; wait while the database is away."""
         try:
             self._outages.wait_out(self._stopping, write, *args, **kwargs)
         except Exception:
@@ -268,10 +270,10 @@ class Transfer:
     def _stream_data(
         self, image: images.Image, image_id: str, latency: float
     ) -> verification.Digest:
-        """Read, and upload what is read, in one go.
+        """Upload the source's data in one request.
 
         :param latency: seconds that the source takes for an answer.
-        :returns: what the destination's data must hash to.
+        :returns: the hash that the destination's data must have.
         """
         known = verification.recorded_digest(image)
         usual = verification.USUAL_ALGORITHM
@@ -312,13 +314,13 @@ class Transfer:
         )
 
     def _wait(self, seconds: float) -> None:
-        """Wait, unless the copy is stopped."""
+        """Wait; raise Stopped if the copy is stopped."""
         if seconds:
             self._stopping.wait(seconds)
         self._check_stop()
 
-    def _read_back(self, image_id: str, size: int) -> span.Span:
-        return span.Span(
+    def _read_back(self, image_id: str, size: int) -> range_reader.RangeReader:
+        return range_reader.RangeReader(
             lambda first, last: self._destination.download(
                 image_id, first, last
             ),
@@ -327,12 +329,12 @@ class Transfer:
             size,
             chunk_size=self._options.chunk_size,
             wait=self._wait,
-            failed=stream.taken_up_again,
+            on_failure=stream.log_resumption,
             skip=True,
         )
 
     def _complete(self, image: images.Image, image_id: str) -> None:
-        """Take the mark from the image, which is the user's from now on."""
+        """Remove the mark, which hands the image over to the user."""
         carried = metadata.travelling(image, self._rules)
         final: dict[str, Any] = {"tags": carried.get("tags", [])}
         if image.get("protected"):

@@ -10,59 +10,59 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How many streams a copy reads with: found by trying, configured by none."""
+"""Finds the number of streams that a copy reads with, by trying."""
 
 import math
 import time
 from collections.abc import Callable
 from typing import Final
 
-#: Seconds for an answer that only a source far away takes. It is begun with
-#: a stream for each of the shorter ones: over a long way a connection is slow,
-#: and a guess that was wrong costs little.
+#: Seconds of latency from which a source counts as far away. A copy from
+#: there begins with one stream for each _SECONDS_PER_STREAM: a connection
+#: over a long way is slow, and a wrong guess costs little.
 _FAR: Final = 0.06
 _SECONDS_PER_STREAM: Final = 0.007
 
-#: The part of its time for which the upload may wait for data.
+#: Share of the time for which the upload may wait for data.
 _HUNGRY: Final = 0.1
 
-#: The part of its time for which a single stream may read, and not send.
+#: Share of the time for which a single stream may read, and not send.
 _HUNGRY_ALONE: Final = 0.5
 
-#: Twice as many streams must bring this much more. From near, those beyond
-#: the second are worth it only where each is slow by itself: they cost the
-#: source a request each, and what looks like more may be others that left
-#: room for a moment. With the second, reading and sending go on at once.
+#: Factor by which the rate must grow when the number of streams doubles.
+#: A source nearby must gain more beyond the second stream: each one costs it
+#: a request, and a higher rate may be other traffic that paused. With the
+#: second stream, reading and sending go on at the same time.
 _PAYS: Final = 1.1
 _PAYS_NEAR: Final = 1.5
 
-#: Streams beyond those that are busy, so that one that is slow does not hurt.
+#: Streams for each busy one, so that a slow stream does not hold up others.
 _SPARE: Final = 1.25
 
-#: Looks in a row by which more streams must have failed to pay. One may have
-#: met a moment in which the machine, or the link, was busy with others.
+#: Measurements in a row that must show that more streams do not pay. A single
+#: one may have met a moment in which the machine or the link was busy.
 _DOUBTS: Final = 2
 
-#: Seconds before what did not pay is tried again: soon, as what it is judged
-#: by may have been a burst out of some buffer; each time it fails, twice as
-#: many, so that a link that is full is left alone.
+#: Seconds before growth that did not pay is tried again. The first is short,
+#: as the rate before may have been a burst from a buffer; it doubles with each
+#: failure, so that a full link is left alone.
 _PATIENCE: Final = 1.0
 _MOST_PATIENCE: Final = 60.0
 
-#: Seconds for which a source that has too much to do gets no more of it.
+#: Seconds without growth after the source said that it is overloaded.
 _RESPITE: Final = 20.0
 
 
 class Tuner:
     """Decides on the number of streams.
 
-    It grows while the upload waits for data and more streams bring more of
-    it; it shrinks when streams have nothing to do, or the source is busy.
+    It grows while the upload waits for data and more streams raise the rate;
+    it shrinks when streams are idle or the source is overloaded.
 
-    :param least: streams at least.
-    :param most: streams at most.
+    :param least: smallest number of streams.
+    :param most: largest number of streams.
     :param latency: seconds that the source takes for an answer.
-    :param clock: seconds, never going back.
+    :param clock: returns seconds; never goes back.
     :ivar streams: the number.
     """
 
@@ -88,12 +88,12 @@ class Tuner:
     def observe(
         self, rate: float, waiting: float, busy: float | None = None
     ) -> None:
-        """Take note of how it went since the last time.
+        """Adapt the number to a measurement.
 
         :param rate: bytes per second.
-        :param waiting: the part of the time, 0 to 1, for which the upload
+        :param waiting: share of the time, 0 to 1, for which the upload
             waited for data.
-        :param busy: how many streams were reading, on average; None for a
+        :param busy: mean number of streams that were reading; None for a
             single one, which does not read while it sends.
         """
         limit = _HUNGRY_ALONE if busy is None else _HUNGRY
@@ -120,21 +120,21 @@ class Tuner:
         return rate * (_PAYS if streams == 1 else self._pays)
 
     def _doubt(self, before: int) -> None:
-        """Go back if more have not brought more for long enough."""
+        """Shrink again if growth has not paid for long enough."""
         self._doubts += 1
         if self._doubts == _DOUBTS:
-            # The link, or the source, is full.
+            # The link or the source is at its limit.
             self.streams = before
             self._wait(self._patience)
             self._patience = min(_MOST_PATIENCE, 2 * self._patience)
 
-    def refused(self) -> None:
-        """Take note that the source has too much to do."""
+    def back_off(self) -> None:
+        """Halve the number, as the source is overloaded."""
         self.streams = max(self._least, self.streams // 2)
         self._wait(_RESPITE)
 
-    def stay_single(self) -> None:
-        """Take note that the source cannot send parts of the image."""
+    def use_one_stream(self) -> None:
+        """Keep to one stream, as the source sends no ranges."""
         self._least = self._most = self.streams = 1
 
     def _wait(self, seconds: float) -> None:

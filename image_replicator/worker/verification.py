@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whether the destination's image is the source's, byte for byte."""
+"""Checks that the destination's image has the bytes of the source's."""
 
 import dataclasses
 import hashlib
@@ -24,7 +24,7 @@ from image_replicator import exception
 from image_replicator.images import region
 from image_replicator.jobs import Verification
 
-#: What Glance hashes with unless told otherwise ([DEFAULT] hashing_algorithm).
+#: Glance's default of [DEFAULT] hashing_algorithm.
 USUAL_ALGORITHM: Final = "sha512"
 
 #: Reads all of a destination image's bytes, given its id and size.
@@ -44,7 +44,7 @@ class Digest:
 
 
 def recorded_digest(image: dict[str, Any]) -> Digest | None:
-    """Return Glance's own hash of an image, if we could compute it, too."""
+    """Return Glance's hash of an image; None if hashlib cannot compute it."""
     algorithm, value = image.get("os_hash_algo"), image.get("os_hash_value")
     if not algorithm or not value:
         return None
@@ -62,16 +62,16 @@ def verify(
     expected: Digest,
     read_back: ReadBack,
 ) -> Verification:
-    """Compare the destination's image with what was read.
+    """Compare the destination's image with the source's.
 
     Where the destination hashes with another algorithm, its data is read
-    back: the worker stands near the destination, and what is compared is
-    then what is really stored there.
+    back: the worker is near the destination.
 
     :param size: bytes that the image must have.
-    :param expected: what it must hash to.
-    :returns: the evidence.
-    :raises TransferError: if it is not the same.
+    :param expected: hash that the image must have.
+    :param read_back: reads the bytes that the destination has stored.
+    :returns: both hashes.
+    :raises TransferError: if the image differs.
     """
     image = destination.show(image_id)
     if image["status"] != "active" or image["size"] != size:

@@ -65,7 +65,7 @@ class Source:
             begun.breaks = True
         return cast(download.Download, begun)
 
-    def note(self, sent: int = 0, closed: int = 0) -> None:
+    def count(self, sent: int = 0, closed: int = 0) -> None:
         """Count what a download does, in whichever thread."""
         with self._lock:
             self.sent += sent
@@ -86,11 +86,11 @@ class _Download:
         chunk, self.left = self.left[:size], self.left[size:]
         if not chunk and self.breaks:
             raise self.broken_off()
-        self._source.note(sent=len(chunk))
+        self._source.count(sent=len(chunk))
         return chunk
 
     def broken_off(self) -> exception.TransferError:
         return exception.TransferError("source_read_failed", "Broke off.")
 
     def close(self) -> None:
-        self._source.note(closed=1)
+        self._source.count(closed=1)

@@ -23,20 +23,20 @@ class TestDistances(testtools.TestCase):
         self.distances = distance.Distances()
 
     def test_the_first_answer_says_how_far_it_is(self) -> None:
-        self.assertEqual(0.2, self.distances.note("ot1", 0.2))
+        self.assertEqual(0.2, self.distances.update("ot1", 0.2))
 
     def test_load_is_no_distance(self) -> None:
-        self.distances.note("ot1", 0.02)
+        self.distances.update("ot1", 0.02)
 
-        self.assertEqual(0.02, self.distances.note("ot1", 0.5))
+        self.assertEqual(0.02, self.distances.update("ot1", 0.5))
 
     def test_a_quicker_answer_tells_more(self) -> None:
-        self.distances.note("ot1", 0.5)
-        self.distances.note("ot1", 0.02)
+        self.distances.update("ot1", 0.5)
+        self.distances.update("ot1", 0.02)
 
-        self.assertEqual(0.02, self.distances.note("ot1", 0.1))
+        self.assertEqual(0.02, self.distances.update("ot1", 0.1))
 
     def test_each_region_has_its_own(self) -> None:
-        self.distances.note("ot1", 0.02)
+        self.distances.update("ot1", 0.02)
 
-        self.assertEqual(0.5, self.distances.note("ot2", 0.5))
+        self.assertEqual(0.5, self.distances.update("ot2", 0.5))

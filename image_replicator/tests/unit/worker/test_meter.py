@@ -34,22 +34,22 @@ class TestMeter(testtools.TestCase):
 
     def test_it_looks_when_enough_time_has_passed(self) -> None:
         self.now += 1.9
-        self.assertIsNone(self.meter.look(1500, 2.0))
+        self.assertIsNone(self.meter.measure(1500, 2.0))
         self.now += 0.1
-        self.assertEqual((250.0, 0.0, 0.0), self.meter.look(1500, 2.0))
-        self.assertIsNone(self.meter.look(1500, 2.0))
+        self.assertEqual((250.0, 0.0, 0.0), self.meter.measure(1500, 2.0))
+        self.assertIsNone(self.meter.measure(1500, 2.0))
 
     def test_each_look_is_at_what_came_since_the_last(self) -> None:
         self._wait(1.0)
-        self.meter.look(2000, 1.0)
+        self.meter.measure(2000, 1.0)
         self.now += 2.0
-        self.assertEqual((50.0, 0.0, 0.0), self.meter.look(2100, 1.0))
+        self.assertEqual((50.0, 0.0, 0.0), self.meter.measure(2100, 1.0))
 
     def test_the_part_of_the_time_that_the_upload_waits(self) -> None:
         self._wait(1.0)
         self.now += 5.0
         self._wait(2.0)
-        seen = self.meter.look(1000, 1.0)
+        seen = self.meter.measure(1000, 1.0)
         assert seen
         self.assertAlmostEqual(3.0 / 8.0, seen[1])
 
@@ -60,7 +60,7 @@ class TestMeter(testtools.TestCase):
                 raise ZeroDivisionError
 
         self.assertRaises(ZeroDivisionError, give_up)
-        self.assertEqual((0.0, 1.0, 0.0), self.meter.look(1000, 1.0))
+        self.assertEqual((0.0, 1.0, 0.0), self.meter.measure(1000, 1.0))
 
     def test_how_many_streams_are_busy_on_average(self) -> None:
         self.meter.change_busy(1)
@@ -70,18 +70,18 @@ class TestMeter(testtools.TestCase):
         self.meter.change_busy(-1)
         self.now += 1.0
         self.assertEqual(1, self.meter.busy)
-        self.assertEqual((0.0, 0.0, 1.5), self.meter.look(1000, 1.0))
+        self.assertEqual((0.0, 0.0, 1.5), self.meter.measure(1000, 1.0))
         # Those that began before are busy still.
         self.now += 1.0
-        self.assertEqual((0.0, 0.0, 1.0), self.meter.look(1000, 1.0))
+        self.assertEqual((0.0, 0.0, 1.0), self.meter.measure(1000, 1.0))
 
     def test_what_is_before_a_delay_does_not_count(self) -> None:
         self.meter.change_busy(3)
         self.meter.restart(1000, delay=5.0)
         self._wait(4.0)
-        self.assertIsNone(self.meter.look(2000, 1.0))
+        self.assertIsNone(self.meter.measure(2000, 1.0))
         self.now += 1.0
         # Now it begins.
-        self.assertIsNone(self.meter.look(3000, 1.0))
+        self.assertIsNone(self.meter.measure(3000, 1.0))
         self.now += 2.0
-        self.assertEqual((500.0, 0.0, 3.0), self.meter.look(4000, 1.0))
+        self.assertEqual((500.0, 0.0, 3.0), self.meter.measure(4000, 1.0))

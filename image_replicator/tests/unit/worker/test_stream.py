@@ -21,7 +21,7 @@ import testtools
 
 from image_replicator import exception
 from image_replicator.tests.unit.worker import sources
-from image_replicator.worker import lanes
+from image_replicator.worker import parallel_reader
 from image_replicator.worker import rate
 from image_replicator.worker import stream
 from image_replicator.worker import tuner
@@ -35,7 +35,9 @@ class TestImageStream(testtools.TestCase):
         super().setUp()
         for name in ("_LEAST_PIECE", "_FIRST_PIECE"):
             self.useFixture(
-                fixtures.MonkeyPatch(f"{lanes.__name__}.{name}", 5000)
+                fixtures.MonkeyPatch(
+                    f"{parallel_reader.__name__}.{name}", 5000
+                )
             )
         self.source = sources.Source(DATA)
         self.waits: list[float] = []
@@ -114,10 +116,14 @@ class TestImageStream(testtools.TestCase):
 
     def test_what_one_stream_learned_is_handed_on(self) -> None:
         self.useFixture(
-            fixtures.MonkeyPatch(f"{stream.__name__}._FIRST_LOOK", 0.0)
+            fixtures.MonkeyPatch(f"{stream.__name__}._FIRST_MEASUREMENT", 0.0)
         )
         began = self.useFixture(
-            fixtures.MockPatchObject(lanes, "Lanes", wraps=lanes.Lanes)
+            fixtures.MockPatchObject(
+                parallel_reader,
+                "ParallelReader",
+                wraps=parallel_reader.ParallelReader,
+            )
         ).mock
         data = self._stream()
         for _chunk in data:
@@ -128,7 +134,7 @@ class TestImageStream(testtools.TestCase):
 
     def test_a_single_stream_that_is_too_slow_gets_company(self) -> None:
         self.useFixture(
-            fixtures.MonkeyPatch(f"{stream.__name__}._FIRST_LOOK", 0.0)
+            fixtures.MonkeyPatch(f"{stream.__name__}._FIRST_MEASUREMENT", 0.0)
         )
         data = self._stream()
         grown = []
@@ -155,7 +161,7 @@ class TestImageStream(testtools.TestCase):
             )
             self.assertEqual("source_forbidden", error.code)
 
-    def test_an_upload_that_takes_no_more_ends_the_lanes(self) -> None:
+    def test_an_upload_that_takes_no_more_ends_the_readers(self) -> None:
         data = self._stream(4)
         next(iter(data))
         data.close()

@@ -126,17 +126,17 @@ class TestTuner(testtools.TestCase):
 
     def test_a_busy_source_gets_half(self) -> None:
         tuned = self._tuner(0.14, least=3)
-        tuned.refused()
+        tuned.back_off()
         self.assertEqual(10, tuned.streams)
         self.now = 19.0
         tuned.observe(1.0, 0.9, 10)
         self.assertEqual(10, tuned.streams)
         for _ in range(9):
-            tuned.refused()
+            tuned.back_off()
         self.assertEqual(3, tuned.streams)
 
     def test_a_source_without_ranges_gets_one(self) -> None:
         tuned = self._tuner(0.14, least=4)
-        tuned.stay_single()
+        tuned.use_one_stream()
         tuned.observe(1.0, 0.9)
         self.assertEqual(1, tuned.streams)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A part of an image's data, read to its end whatever breaks."""
+"""Reads a range of an image's bytes, over as many connections as it takes."""
 
 import time
 from collections.abc import Callable
@@ -21,14 +21,14 @@ from image_replicator import exception
 from image_replicator.images import download
 from image_replicator.worker import retry
 
-#: Begins to read, from a first byte to a last one.
+#: Opens a download of the bytes from a first to a last offset.
 Begin = Callable[[int, int], download.Download]
 
-#: How often reading may fail in a row, with no byte in between.
+#: Failures in a row, without a byte in between, that end the reading.
 _MOST_FAILURES: Final = 6
 
-#: Seconds before reading is tried again without a byte since the last time;
-#: each further wait is twice as long.
+#: Seconds to wait after a failure before which no byte arrived; each further
+#: wait is twice as long.
 _FIRST_WAIT: Final = 0.25
 
 
@@ -36,24 +36,25 @@ class NotRanged(Exception):
     """The service sends the whole image in place of a part."""
 
 
-class Span:
-    """Reads bytes from one offset to another.
+class RangeReader:
+    """Reads the bytes from one offset to another.
 
-    A connection that breaks, or falls silent, is taken up again at the byte
-    that is missing: as often as it takes, if only there is a byte in between.
+    When a connection breaks or falls silent, a new one continues at the
+    first missing byte. Only failures without a byte in between are counted.
 
-    :param begin: a download; its first try is made by iterating.
+    :param begin: opens a download; first called when iteration begins.
     :param size: bytes of the whole image.
     :param first: offset of the first byte.
     :param end: offset behind the last byte.
-    :param chunk_size: bytes to read at a time.
-    :param wait: for so many seconds; raises to stop.
-    :param failed: is told of each failure that is not the last.
-    :param skip: whether to read what is before the first byte where the
-        service has no ranges; else that raises NotRanged.
-    :ivar offset: of the next byte.
-    :ivar ranged: whether the service has ranges, as far as is known.
-    :ivar latency: seconds that the service took to send the first byte.
+    :param chunk_size: most bytes of one read.
+    :param wait: waits for a number of seconds; raises to stop the copy.
+    :param on_failure: called with each failure after which reading goes on.
+    :param skip: whether to read and drop the bytes before ``first`` where
+        the service has no ranges; otherwise that raises NotRanged.
+    :ivar offset: offset of the next byte.
+    :ivar ranged: False once the service has sent the whole image instead
+        of a range.
+    :ivar latency: seconds from the request to the first byte.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Span:
         *,
         chunk_size: int,
         wait: Callable[[float], None],
-        failed: Callable[[exception.TransferError], None],
+        on_failure: Callable[[exception.TransferError], None],
         skip: bool,
     ) -> None:
         self._begin = begin
@@ -73,16 +74,16 @@ class Span:
         self._end = end
         self._chunk_size = chunk_size
         self._wait = wait
-        self._failed = failed
+        self._on_failure = on_failure
         self._skip = skip
         self.offset = first
         self.ranged = True
         self.latency = 0.0
 
     def __iter__(self) -> Generator[bytes, None, None]:
-        """Yield the bytes as they come.
+        """Yield the bytes as they arrive.
 
-        :raises TransferError: if reading is of no use any more.
+        :raises TransferError: if reading failed for good.
         :raises NotRanged: see ``skip``.
         """
         failures = 0
@@ -96,12 +97,12 @@ class Span:
                     error.code
                 ):
                     raise
-                self._failed(error)
+                self._on_failure(error)
                 if failures:
                     self._wait(_FIRST_WAIT * 2 ** (failures - 1))
 
     def _read_on(self) -> Generator[bytes, None, None]:
-        """Read over one connection, until the end or until it breaks."""
+        """Read over one connection until the end or until it breaks."""
         began = time.monotonic()
         data = self._begin(self.offset, self._end - 1)
         try:
@@ -114,7 +115,7 @@ class Span:
                 if position > self._end:
                     raise size_differs(self._size)
                 if new:
-                    # Counted first: who stops iterating here has the bytes.
+                    # Count first: a caller that stops here has the bytes.
                     self.offset += len(new)
                     yield new
             if self.offset < self._end:
@@ -123,7 +124,7 @@ class Span:
             data.close()
 
     def _check(self, data: download.Download) -> None:
-        """Refuse what is not the bytes that were asked for."""
+        """Check that a download has the bytes that were asked for."""
         self.ranged = data.ranged
         if data.total not in (None, self._size):
             raise size_differs(self._size)
@@ -135,9 +136,9 @@ class Span:
 
 
 def size_differs(size: int) -> exception.TransferError:
-    """Return the error of data that is more or less than the image's.
+    """Return the error for data that is longer or shorter than the image.
 
-    :param size: bytes that the image is said to have.
+    :param size: bytes of the image, as its service shows it.
     """
     return exception.TransferError(
         "source_size_differs",

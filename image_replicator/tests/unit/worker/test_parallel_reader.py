@@ -27,8 +27,8 @@ import testtools
 from image_replicator import exception
 from image_replicator.tests.unit.worker import base
 from image_replicator.tests.unit.worker import sources
-from image_replicator.worker import lanes
 from image_replicator.worker import meter
+from image_replicator.worker import parallel_reader
 from image_replicator.worker import tuner
 
 DATA = random.Random(2).randbytes(300_000)
@@ -38,21 +38,23 @@ def wait(seconds: float) -> None:
     """Do not."""
 
 
-class LanesTestCase(testtools.TestCase):
+class ParallelReaderTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         for name, size in (("_LEAST_PIECE", 1000), ("_FIRST_PIECE", 7000)):
             self.useFixture(
-                fixtures.MonkeyPatch(f"{lanes.__name__}.{name}", size)
+                fixtures.MonkeyPatch(
+                    f"{parallel_reader.__name__}.{name}", size
+                )
             )
         self.source = sources.Source(DATA)
         self.addCleanup(lambda: self.assertEqual(0, self.source.unclosed))
 
-    def new_lanes(
+    def new_reader(
         self, streams: int = 4, offset: int = 0, **kwargs: Any
-    ) -> lanes.Lanes:
+    ) -> parallel_reader.ParallelReader:
         self.tuner = tuner.Tuner(streams, streams, 0.0)
-        reading = lanes.Lanes(
+        reading = parallel_reader.ParallelReader(
             self.source.begin,
             len(DATA),
             offset,
@@ -65,12 +67,12 @@ class LanesTestCase(testtools.TestCase):
         self.addCleanup(reading.close)
         return reading
 
-    def assert_over(self, reading: lanes.Lanes) -> None:
+    def assert_over(self, reading: parallel_reader.ParallelReader) -> None:
         self.assertTrue(reading._threads)
         self.assertFalse(any(t.is_alive() for t in reading._threads))
 
-    def wait_until_idle(self, reading: lanes.Lanes) -> None:
-        """Wait until no lane reads."""
+    def wait_until_idle(self, reading: parallel_reader.ParallelReader) -> None:
+        """Wait until no reader reads."""
         self.wait_until(lambda: not reading._meter.busy)
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
@@ -80,7 +82,7 @@ class LanesTestCase(testtools.TestCase):
             time.sleep(0.001)
 
 
-class TestOrder(LanesTestCase):
+class TestOrder(ParallelReaderTestCase):
     def test_everything_once_and_in_order(self) -> None:
         for seed in range(30):
             chance = random.Random(seed)
@@ -89,7 +91,7 @@ class TestOrder(LanesTestCase):
                 chance.randrange(1, 9000) for _ in range(chance.randrange(40))
             ]
             offset = chance.randrange(len(DATA))
-            reading = self.new_lanes(
+            reading = self.new_reader(
                 streams=chance.randrange(2, 12),
                 offset=offset,
                 window=chance.choice((500, 2_000, 30_000, 1_000_000)),
@@ -98,7 +100,7 @@ class TestOrder(LanesTestCase):
             self.assertEqual(DATA[offset:], b"".join(reading), f"{seed}")
 
     def _meet(self) -> None:
-        """Let four lanes read once all of them have begun."""
+        """Let four readers read once all of them have begun."""
         together = threading.Barrier(4)
         reads = iter(range(1000))
 
@@ -110,19 +112,21 @@ class TestOrder(LanesTestCase):
 
     def test_several_read_at_once(self) -> None:
         self._meet()
-        self.assertEqual(DATA, b"".join(self.new_lanes(4)))
+        self.assertEqual(DATA, b"".join(self.new_reader(4)))
 
-    def test_lanes_do_not_end_their_first_pieces_together(self) -> None:
+    def test_readers_do_not_end_their_first_pieces_together(self) -> None:
         self._meet()
-        self.assertEqual(DATA, b"".join(self.new_lanes(4)))
+        self.assertEqual(DATA, b"".join(self.new_reader(4)))
         sizes = [last - first + 1 for first, last in sorted(self.source.asked)]
         self.assertEqual([1750, 3500, 5250, 7000], sizes[:4])
 
     def test_no_more_is_in_memory_than_the_window(self) -> None:
         for window in (500, 5_000, 40_000):
-            self._assert_bounded(self.new_lanes(8, window=window), window)
+            self._assert_bounded(self.new_reader(8, window=window), window)
 
-    def _assert_bounded(self, reading: lanes.Lanes, window: int) -> None:
+    def _assert_bounded(
+        self, reading: parallel_reader.ParallelReader, window: int
+    ) -> None:
         self.source.sent = taken = 0
 
         def look() -> None:
@@ -137,17 +141,17 @@ class TestOrder(LanesTestCase):
             look()
         self.assertEqual(len(DATA), taken)
 
-    def test_one_lane_is_left_to_whoever_reads_alone(self) -> None:
-        reading = self.new_lanes(4)
+    def test_one_reader_is_left_to_whoever_reads_alone(self) -> None:
+        reading = self.new_reader(4)
         passed = bytearray()
         for chunk in reading:
             passed += chunk
-            self.tuner.stay_single()
+            self.tuner.use_one_stream()
         self.assertLess(len(passed), len(DATA))
         self.assertEqual(DATA[: len(passed)], passed)
 
-    def test_more_lanes_begin_when_there_shall_be_more(self) -> None:
-        reading = self.new_lanes(2)
+    def test_more_readers_begin_when_there_shall_be_more(self) -> None:
+        reading = self.new_reader(2)
         passed = bytearray()
         for chunk in reading:
             passed += chunk
@@ -156,15 +160,15 @@ class TestOrder(LanesTestCase):
         self.assertGreaterEqual(len(reading._threads), 6)
 
 
-class TestNumber(LanesTestCase):
-    """The tuner says how many lanes there are."""
+class TestNumber(ParallelReaderTestCase):
+    """The tuner says how many readers there are."""
 
     def setUp(self) -> None:
         super().setUp()
         # It is asked at each chunk.
-        for name in ("_LOOK_SECONDS", "_LOOK_LATENCIES"):
+        for name in ("_ADAPT_SECONDS", "_ADAPT_LATENCIES"):
             self.useFixture(
-                fixtures.MonkeyPatch(f"{lanes.__name__}.{name}", 0.0)
+                fixtures.MonkeyPatch(f"{parallel_reader.__name__}.{name}", 0.0)
             )
         self.seen: list[tuple[float, float, float]] = []
 
@@ -181,7 +185,7 @@ class TestNumber(LanesTestCase):
         ticks = itertools.count()
         clock = types.SimpleNamespace(monotonic=lambda: float(next(ticks)))
         self.useFixture(fixtures.MockPatchObject(meter, "time", clock))
-        reading = self.new_lanes(4)
+        reading = self.new_reader(4)
         self._observe(lambda: 4)
         self.assertEqual(DATA, b"".join(reading))
         self.assertTrue(self.seen)
@@ -191,15 +195,15 @@ class TestNumber(LanesTestCase):
             self.assertGreaterEqual(busy, 0)
 
     def test_what_came_in_counts_though_it_waits_for_its_turn(self) -> None:
-        look = meter.Meter.look
+        look = meter.Meter.measure
         arrived: list[int] = []
 
         def note(self: meter.Meter, count: int, pause: float) -> Any:
             arrived.append(count)
             return look(self, count, pause)
 
-        self.useFixture(fixtures.MockPatchObject(meter.Meter, "look", note))
-        reading = self.new_lanes(4)
+        self.useFixture(fixtures.MockPatchObject(meter.Meter, "measure", note))
+        reading = self.new_reader(4)
         for _chunk in reading:
             # All four have read their first pieces, and more.
             self.wait_until(lambda: self.source.sent > 25_000)
@@ -213,31 +217,31 @@ class TestNumber(LanesTestCase):
             self.source.breaks = [chance.randrange(9000) for _ in range(30)]
             self.source.refusals = ["source_busy"] * chance.randrange(5)
             number = functools.partial(chance.randrange, 2, 9)
-            reading = self.new_lanes(
+            reading = self.new_reader(
                 number(), window=chance.choice((3_000, 60_000))
             )
             self._observe(number)
             self.assertEqual(DATA, b"".join(reading), f"{seed}")
 
-    def test_lanes_that_are_too_many_end(self) -> None:
-        reading = self.new_lanes(8)
+    def test_readers_that_are_too_many_end(self) -> None:
+        reading = self.new_reader(8)
         alive = set()
         for _chunk in reading:
             self.tuner.streams = 2
-            alive.add(sum(lane.is_alive() for lane in reading._threads))
+            alive.add(sum(reader.is_alive() for reader in reading._threads))
         self.assertLessEqual(min(alive), 2)
 
 
-class TestFaults(LanesTestCase):
-    def test_what_one_lane_meets_ends_all(self) -> None:
+class TestFaults(ParallelReaderTestCase):
+    def test_what_one_reader_meets_ends_all(self) -> None:
         self.source.refusals = ["source_not_found"]
         error = self.assertRaises(
-            exception.TransferError, list, self.new_lanes(4)
+            exception.TransferError, list, self.new_reader(4)
         )
         self.assertEqual("source_not_found", error.code)
 
     def test_no_byte_behind_a_hole_is_passed_on(self) -> None:
-        reading = self.new_lanes(4)
+        reading = self.new_reader(4)
         begin = self.source.begin
 
         def refuse_the_second(first: int, last: int) -> Any:
@@ -252,12 +256,12 @@ class TestFaults(LanesTestCase):
 
     def test_a_source_without_ranges_is_read_alone(self) -> None:
         self.source.ranged = False
-        self.assertEqual([], list(self.new_lanes(4)))
+        self.assertEqual([], list(self.new_reader(4)))
         self.assertEqual(1, self.tuner.streams)
 
     def test_a_source_that_has_no_ranges_any_more(self) -> None:
         """All that was in order before is passed on, and no byte more."""
-        reading = self.new_lanes(4)
+        reading = self.new_reader(4)
         passed = bytearray()
         for chunk in reading:
             passed += chunk
@@ -271,24 +275,24 @@ class TestFaults(LanesTestCase):
             raise ZeroDivisionError
 
         self.source.refusals = ["source_failed"]
-        reading = self.new_lanes(4, wait=stop)
+        reading = self.new_reader(4, wait=stop)
         self.assertRaises(ZeroDivisionError, list, reading)
 
-    def test_a_busy_source_gets_fewer_lanes(self) -> None:
+    def test_a_busy_source_gets_fewer_readers(self) -> None:
         self.source.refusals = ["source_busy"]
-        reading = self.new_lanes(8)
+        reading = self.new_reader(8)
         self.tuner._least = 1
         self.assertEqual(DATA[:1], b"".join(reading)[:1])
         self.assertEqual(4, self.tuner.streams)
 
-    def test_closing_ends_lanes_that_wait_for_room(self) -> None:
-        reading = self.new_lanes(4, window=5000)
+    def test_closing_ends_readers_that_wait_for_room(self) -> None:
+        reading = self.new_reader(4, window=5000)
         next(iter(reading))
         self.wait_until_idle(reading)
         reading.close()
         self.assert_over(reading)
 
-    def test_closing_ends_lanes_that_wait_for_data(self) -> None:
+    def test_closing_ends_readers_that_wait_for_data(self) -> None:
         aborted = threading.Event()
 
         def hang() -> None:
@@ -296,8 +300,8 @@ class TestFaults(LanesTestCase):
                 raise exception.TransferError("source_forbidden", "Over.")
 
         self.source.before_read = hang
-        reading = self.new_lanes(4)
-        reading._start_lanes()
+        reading = self.new_reader(4)
+        reading._start_readers()
         while len(self.source.asked) < 4:
             time.sleep(0.001)
         reading.close(aborted.set)

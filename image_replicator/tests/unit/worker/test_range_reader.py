@@ -22,12 +22,12 @@ import testtools
 
 from image_replicator import exception
 from image_replicator.tests.unit.worker import sources
-from image_replicator.worker import span
+from image_replicator.worker import range_reader
 
 DATA = random.Random(1).randbytes(10_000)
 
 
-class TestSpan(testtools.TestCase):
+class TestRangeReader(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.source = sources.Source(DATA)
@@ -35,39 +35,41 @@ class TestSpan(testtools.TestCase):
         self.waits: list[float] = []
         self.failures: list[str] = []
 
-    def _span(
+    def _reader(
         self, first: int = 0, end: int = len(DATA), **kwargs: Any
-    ) -> span.Span:
-        return span.Span(
+    ) -> range_reader.RangeReader:
+        return range_reader.RangeReader(
             self.source.begin,
             len(DATA),
             first,
             end,
             chunk_size=1000,
             wait=self.waits.append,
-            failed=lambda error: self.failures.append(error.code),
+            on_failure=lambda error: self.failures.append(error.code),
             skip=kwargs.get("skip", True),
         )
 
-    def _assert_fails(self, code: str, reading: span.Span) -> None:
+    def _assert_fails(
+        self, code: str, reading: range_reader.RangeReader
+    ) -> None:
         error = self.assertRaises(exception.TransferError, list, reading)
         self.assertEqual(code, error.code)
 
     def test_all_of_it(self) -> None:
-        reading = self._span()
+        reading = self._reader()
         self.assertEqual(DATA, b"".join(reading))
         self.assertEqual(len(DATA), reading.offset)
         self.assertEqual([(0, len(DATA) - 1)], self.source.asked)
 
     def test_a_part_of_it(self) -> None:
-        self.assertEqual(DATA[10:2345], b"".join(self._span(10, 2345)))
+        self.assertEqual(DATA[10:2345], b"".join(self._reader(10, 2345)))
         self.assertEqual([(10, 2344)], self.source.asked)
 
     def test_what_breaks_is_taken_up_at_the_missing_byte(self) -> None:
         for broken_after in (1, 999, 1000, 1001, 9999):
             self.source.asked.clear()
             self.source.breaks = [broken_after]
-            self.assertEqual(DATA, b"".join(self._span()))
+            self.assertEqual(DATA, b"".join(self._reader()))
             self.assertEqual(
                 (broken_after, len(DATA) - 1), self.source.asked[-1]
             )
@@ -77,20 +79,20 @@ class TestSpan(testtools.TestCase):
             first, end = 17, len(DATA) - 23
             self.source.breaks = [size] * len(DATA)
             self.assertEqual(
-                DATA[first:end], b"".join(self._span(first, end)), f"{size}"
+                DATA[first:end], b"".join(self._reader(first, end)), f"{size}"
             )
         self.assertEqual([], self.waits)
 
     def test_as_often_as_there_is_a_byte_in_between(self) -> None:
         self.source.breaks = [1] * 500
-        self.assertEqual(DATA, b"".join(self._span()))
+        self.assertEqual(DATA, b"".join(self._reader()))
         self.assertEqual(500, len(self.failures))
         self.assertEqual([], self.waits)
 
     def test_an_end_that_comes_too_early_is_a_break(self) -> None:
         first = self.source.begin(0, 4999)
         begins = [first]
-        reading = self._span()
+        reading = self._reader()
         reading._begin = lambda *part: (
             begins.pop() if begins else self.source.begin(*part)
         )
@@ -99,19 +101,20 @@ class TestSpan(testtools.TestCase):
 
     def test_no_byte_in_between_is_tried_a_few_times(self) -> None:
         self.source.breaks = [100] + [0] * 100
-        self._assert_fails("source_read_failed", self._span())
+        self._assert_fails("source_read_failed", self._reader())
         tries = len(self.source.asked)
-        self.assertEqual(span._MOST_FAILURES + 1, tries)
+        self.assertEqual(range_reader._MOST_FAILURES + 1, tries)
         self.assertEqual(
-            [span._FIRST_WAIT * 2**n for n in range(tries - 2)], self.waits
+            [range_reader._FIRST_WAIT * 2**n for n in range(tries - 2)],
+            self.waits,
         )
 
     def test_a_byte_in_between_begins_the_count_anew(self) -> None:
-        nearly = [0] * (span._MOST_FAILURES - 1)
+        nearly = [0] * (range_reader._MOST_FAILURES - 1)
         self.source.breaks = [*nearly, 1, *nearly, 1, *nearly]
-        self.assertEqual(DATA, b"".join(self._span()))
+        self.assertEqual(DATA, b"".join(self._reader()))
         self.assertEqual(
-            [span._FIRST_WAIT * 2**n for n in range(len(nearly))] * 3,
+            [range_reader._FIRST_WAIT * 2**n for n in range(len(nearly))] * 3,
             self.waits,
         )
 
@@ -120,7 +123,7 @@ class TestSpan(testtools.TestCase):
             raise ZeroDivisionError
 
         self.source.before_read = fall_over
-        self.assertRaises(ZeroDivisionError, list, self._span())
+        self.assertRaises(ZeroDivisionError, list, self._reader())
         self.assertEqual(1, len(self.source.asked))
 
     def test_what_may_pass_is_tried_again(self) -> None:
@@ -132,14 +135,14 @@ class TestSpan(testtools.TestCase):
             "source_unreachable",
         ]
         self.source.refusals = list(codes)
-        self.assertEqual(DATA, b"".join(self._span()))
+        self.assertEqual(DATA, b"".join(self._reader()))
         self.assertEqual(codes, self.failures)
 
     def test_what_does_not_pass_is_not(self) -> None:
         for code in ("source_not_found", "source_forbidden"):
             self.source.asked.clear()
             self.source.refusals = [code]
-            self._assert_fails(code, self._span())
+            self._assert_fails(code, self._reader())
             self.assertEqual(1, len(self.source.asked))
 
     def test_waiting_may_stop_it(self) -> None:
@@ -147,21 +150,21 @@ class TestSpan(testtools.TestCase):
             raise ZeroDivisionError
 
         self.source.refusals = ["source_busy"] * 9
-        reading = self._span()
+        reading = self._reader()
         reading._wait = stop
         self.assertRaises(ZeroDivisionError, list, reading)
 
     def test_another_size_is_found_out_before_a_byte(self) -> None:
         for total in (len(DATA) - 1, len(DATA) + 1):
             self.source.total = total
-            self._assert_fails("source_size_differs", self._span())
+            self._assert_fails("source_size_differs", self._reader())
 
     def test_more_than_the_size_is_found_out(self) -> None:
         self.source.data += b"more"
         self.source.ranged = False
         passed: list[bytes] = []
         error = self.assertRaises(
-            exception.TransferError, passed.extend, self._span()
+            exception.TransferError, passed.extend, self._reader()
         )
         self.assertEqual("source_size_differs", error.code)
         self.assertEqual(DATA, b"".join(passed))
@@ -169,7 +172,7 @@ class TestSpan(testtools.TestCase):
     def test_a_source_without_ranges_is_skipped_through(self) -> None:
         self.source.ranged = False
         self.source.breaks = [2500]
-        reading = self._span()
+        reading = self._reader()
         self.assertEqual(DATA, b"".join(reading))
         self.assertFalse(reading.ranged)
         self.assertEqual(2, len(self.source.asked))
@@ -179,12 +182,14 @@ class TestSpan(testtools.TestCase):
     ) -> None:
         self.source.ranged = False
         self.source.breaks = [2500] * 99
-        self._assert_fails("source_read_failed", self._span())
-        self.assertEqual(span._MOST_FAILURES + 1, len(self.source.asked))
+        self._assert_fails("source_read_failed", self._reader())
+        self.assertEqual(
+            range_reader._MOST_FAILURES + 1, len(self.source.asked)
+        )
 
     def test_a_source_that_has_no_ranges_any_more(self) -> None:
         self.source.breaks = [2500]
-        reading = self._span(100)
+        reading = self._reader(100)
         passed = bytearray()
         for chunk in reading:
             passed += chunk
@@ -193,13 +198,13 @@ class TestSpan(testtools.TestCase):
 
     def test_the_whole_of_a_source_without_ranges(self) -> None:
         self.source.ranged = False
-        reading = self._span(skip=False)
+        reading = self._reader(skip=False)
         self.assertEqual(DATA, b"".join(reading))
 
     def test_a_range_that_begins_elsewhere(self) -> None:
         """What comes before is skipped; what begins too late is a failure."""
         begins = [30, 60]
-        reading = self._span(50, 100)
+        reading = self._reader(50, 100)
         reading._begin = lambda _first, last: self.source.begin(
             begins.pop(), last
         )
@@ -207,11 +212,11 @@ class TestSpan(testtools.TestCase):
         self.assertEqual(["source_read_failed"], self.failures)
 
     def test_nothing_at_all(self) -> None:
-        self.assertEqual([], list(self._span(10, 10)))
+        self.assertEqual([], list(self._reader(10, 10)))
         self.assertEqual([], self.source.asked)
 
     def test_who_stops_in_between_has_the_bytes(self) -> None:
-        reading = self._span(5)
+        reading = self._reader(5)
         chunks = iter(reading)
         passed = next(chunks) + next(chunks)
         chunks.close()
@@ -221,14 +226,14 @@ class TestSpan(testtools.TestCase):
     def test_it_knows_how_long_the_first_byte_took(self) -> None:
         now = itertools.count()
         clock = types.SimpleNamespace(monotonic=lambda: float(next(now)))
-        self.useFixture(fixtures.MockPatchObject(span, "time", clock))
+        self.useFixture(fixtures.MockPatchObject(range_reader, "time", clock))
         self.source.breaks = [100]
-        reading = self._span()
+        reading = self._reader()
         self.assertEqual(0.0, reading.latency)
         list(reading)
         self.assertEqual(1.0, reading.latency)
 
     def test_a_part_of_a_source_without_ranges(self) -> None:
         self.source.ranged = False
-        reading = self._span(10, 20, skip=False)
-        self.assertRaises(span.NotRanged, list, reading)
+        reading = self._reader(10, 20, skip=False)
+        self.assertRaises(range_reader.NotRanged, list, reading)

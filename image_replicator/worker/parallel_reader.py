@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Several streams that read one image, a piece each, put in order.
+"""Reads one image over several connections at once.
 
-Each lane is a thread with a connection of its own. It takes the next piece,
-reads it, and takes another. What they have read waits in memory for its turn;
-how far they may be ahead of it is bounded.
+The image is cut into pieces. Each reader is a thread with a connection of its
+own: it takes the next piece, reads it, and takes another. Pieces that arrive
+before their turn wait in memory; a window bounds how many bytes wait.
 """
 
 import collections
@@ -31,35 +31,39 @@ from oslo_log import log as logging
 
 from image_replicator import exception
 from image_replicator.worker import meter
-from image_replicator.worker import span
+from image_replicator.worker import range_reader
 from image_replicator.worker import tuner as worker_tuner
 
 LOG = logging.getLogger(__name__)
 
 _MEBIBYTE: Final = 1024 * 1024
 
-#: Bytes of the smallest piece: less is not worth a request.
+#: Bytes of the smallest piece; fewer are not worth a request.
 _LEAST_PIECE: Final = _MEBIBYTE
 
-#: Bytes of a piece before it is known how long it takes.
+#: Bytes of a piece while the rate of a connection is not known.
 _FIRST_PIECE: Final = 2 * _MEBIBYTE
 
-#: How much longer a piece is read than waited for.
+#: A piece takes this many times as long to read as to wait for.
 _READING_PER_WAITING: Final = 3
 
-#: Seconds, and latencies, between two looks at how it goes.
-_LOOK_SECONDS: Final = 0.2
-_LOOK_LATENCIES: Final = 2
+#: The number of readers is adapted at most once in this many seconds, and
+#: in this many times the latency.
+_ADAPT_SECONDS: Final = 0.2
+_ADAPT_LATENCIES: Final = 2
 
-#: What lanes are told by, where a source has too much to do.
+#: Ends of the codes of errors that say that the source is overloaded.
 _BUSY: Final = ("_busy", "_unavailable")
 
 
 @dataclasses.dataclass
 class _Piece:
-    """A part of the image that one lane reads.
+    """A part of the image that one reader reads.
 
-    :ivar chunks: what has been read and not been taken yet.
+    :ivar first: offset of the first byte.
+    :ivar end: offset behind the last byte.
+    :ivar chunks: bytes that were read and not yet passed on.
+    :ivar done: whether its reader has ended with it.
     """
 
     first: int
@@ -68,23 +72,23 @@ class _Piece:
     done: bool = False
 
 
-class Lanes:
-    """Reads an image from an offset on, with as many lanes as pay.
+class ParallelReader:
+    """Reads an image from an offset to its end with several readers.
 
-    :param begin: a download; called by many threads.
+    :param begin: opens a download; called by several threads.
     :param size: bytes of the image.
-    :param offset: of the first byte that is wanted.
-    :param tuner: says how many lanes there shall be.
-    :param window: bytes that may be in memory.
-    :param chunk_size: bytes to read at a time.
-    :param wait: for so many seconds; raises to stop.
-    :param latency: seconds to the first byte of a piece, as far as is known.
-    :param rate: bytes per second of one lane, as far as is known.
+    :param offset: offset of the first byte to read.
+    :param tuner: decides on the number of readers.
+    :param window: most bytes that are in memory.
+    :param chunk_size: most bytes of one read.
+    :param wait: waits for a number of seconds; raises to stop the copy.
+    :param latency: seconds to the first byte of a piece; 0 if not known.
+    :param rate: bytes per second of one reader; 0 if not known.
     """
 
     def __init__(
         self,
-        begin: span.Begin,
+        begin: range_reader.Begin,
         size: int,
         offset: int,
         *,
@@ -102,7 +106,7 @@ class Lanes:
         self._chunk_size = chunk_size
         self._wait = wait
         self._lock = threading.Lock()
-        #: The upload waits for data on the one, lanes for room on the other.
+        # The upload waits for the first, readers wait for the second.
         self._data = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
         self._pieces: collections.deque[_Piece] = collections.deque()
@@ -116,17 +120,17 @@ class Lanes:
         self._begun = 0
         self._meter = meter.Meter(offset)
         self._began = time.monotonic()
-        self._yields = False
+        self._delivering = False
         self._latency = latency
         self._rate = rate
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the bytes in order, until one lane is enough for the rest.
+        """Yield the bytes in order, to the end or until one reader is enough.
 
-        :raises TransferError: if reading is of no use any more.
+        :raises TransferError: if a reader failed for good.
         """
         while True:
-            self._start_lanes()
+            self._start_readers()
             chunks = self._next_chunks()
             if not chunks:
                 return
@@ -134,12 +138,13 @@ class Lanes:
                 yield chunk
                 self._given += len(chunk)
             self._make_room()
-            self._look()
+            self._adapt()
 
     def close(self, abort: Callable[[], None] | None = None) -> None:
-        """End all lanes.
+        """End all readers, and wait for them.
 
-        :param abort: ends their requests; without, each may end its own.
+        :param abort: breaks off their requests; None lets each reader end
+            its piece.
         """
         with self._lock:
             self._closed = True
@@ -149,9 +154,9 @@ class Lanes:
         for thread in self._threads:
             thread.join()
 
-    # The thread that uploads.
+    # Called by the thread that uploads.
 
-    def _start_lanes(self) -> None:
+    def _start_readers(self) -> None:
         with self._lock:
             missing = 0
             if not self._is_ending() and self._taken < self._size:
@@ -159,19 +164,19 @@ class Lanes:
             self._live += max(0, missing)
         for _number in range(missing):
             thread = threading.Thread(
-                target=self._read, name="lane", daemon=True
+                target=self._read, name="reader", daemon=True
             )
             self._threads.append(thread)
             thread.start()
 
     def _next_chunks(self) -> Sequence[bytes]:
-        """Wait for the next bytes; nothing if no lane will read them."""
+        """Wait for the next bytes; return none if no reader will read them."""
         with self._lock:
             while True:
                 if self._pieces and self._pieces[0].chunks:
                     return self._take_chunks(self._pieces[0])
-                if isinstance(self._error, span.NotRanged):
-                    self._tuner.stay_single()
+                if isinstance(self._error, range_reader.NotRanged):
+                    self._tuner.use_one_stream()
                     return ()
                 if self._error:
                     raise self._error
@@ -187,29 +192,29 @@ class Lanes:
 
     def _take_chunks(self, piece: _Piece) -> Sequence[bytes]:
         chunks, piece.chunks = piece.chunks, []
-        if not self._yields:
-            # What the lanes yield shows once all of them have begun.
-            self._yields = True
+        if not self._delivering:
+            # The rate counts from the time when all readers have begun.
+            self._delivering = True
             self._meter.restart(self._arrived, time.monotonic() - self._began)
         return chunks
 
     def _make_room(self) -> None:
-        """Let a lane that waits have what the upload has taken."""
+        """Wake a reader if the upload has made room for a piece."""
         with self._lock:
             if self._has_room():
                 self._room.notify()
 
     def _is_ending(self) -> bool:
-        """Tell whether no lane shall take another piece."""
+        """Return whether no reader shall take another piece."""
         return (
             self._closed or self._error is not None or self._tuner.streams == 1
         )
 
-    def _look(self) -> None:
-        """See how it went of late, and have the number of lanes follow."""
-        pause = max(_LOOK_SECONDS, _LOOK_LATENCIES * self._latency)
+    def _adapt(self) -> None:
+        """Let the tuner change the number of readers."""
+        pause = max(_ADAPT_SECONDS, _ADAPT_LATENCIES * self._latency)
         with self._lock:
-            seen = self._meter.look(self._arrived, pause)
+            seen = self._meter.measure(self._arrived, pause)
             if seen is None:
                 return
             before = self._tuner.streams
@@ -224,10 +229,10 @@ class Lanes:
                     seen[1] * 100,
                     seen[2],
                 )
-                # What is new takes a while to show.
+                # A change takes a while to show.
                 self._meter.restart(self._arrived, delay=pause)
 
-    # The lanes.
+    # Called by the readers.
 
     def _read(self) -> None:
         while piece := self._take_piece():
@@ -243,7 +248,7 @@ class Lanes:
                 self._data.notify()
 
     def _take_piece(self) -> _Piece | None:
-        """Wait for room, and take the next piece; None to end the lane."""
+        """Wait for room and take the next piece; None ends the reader."""
         with self._lock:
             while True:
                 if (
@@ -252,7 +257,7 @@ class Lanes:
                     or self._live > self._tuner.streams
                 ):
                     self._live -= 1
-                    # Another that waits may have to end as well.
+                    # Another reader that waits may have to end as well.
                     self._room.notify()
                     return None
                 if self._has_room():
@@ -268,15 +273,15 @@ class Lanes:
             return piece
 
     def _has_room(self) -> bool:
-        """Tell whether another piece may be read by now."""
+        """Return whether the window has room for another piece."""
         return self._taken + self._next_size() <= self._given + self._window
 
     def _next_size(self) -> int:
-        """Return the bytes of the next piece: as large as pays.
+        """Return the size of the next piece in bytes.
 
-        Most of a lane's time shall go into reading and not into waiting for
-        the first byte; but all lanes' pieces must have room together. One
-        that is next in line always has room.
+        A reader shall spend most of its time on reading, and little on
+        waiting for the first byte; the pieces of all readers must fit into
+        the window together. The next piece in order always fits.
         """
         streams = self._tuner.streams
         left = self._size - self._taken
@@ -291,14 +296,14 @@ class Lanes:
         return min(left, size, self._window)
 
     def _read_piece(self, piece: _Piece) -> None:
-        part = span.Span(
+        part = range_reader.RangeReader(
             self._begin,
             self._size,
             piece.first,
             piece.end,
             chunk_size=self._chunk_size,
             wait=self._wait,
-            failed=self._failed,
+            on_failure=self._failed,
             skip=False,
         )
         began = time.monotonic()
@@ -308,8 +313,8 @@ class Lanes:
                     if self._closed:
                         return
                     piece.chunks.append(chunk)
-                    # What comes in counts: in order, a slow connection's
-                    # bytes wait for a whole piece to be given out.
+                    # Bytes count when they arrive: those of a slow
+                    # connection are passed on a whole piece at a time.
                     self._arrived += len(chunk)
                     if piece is self._pieces[0]:
                         self._data.notify()
@@ -322,10 +327,10 @@ class Lanes:
         LOG.info("%s Taking it up again.", error.message)
         if error.code.endswith(_BUSY):
             with self._lock:
-                self._tuner.refused()
+                self._tuner.back_off()
 
     def _learn(self, latency: float, rate: float) -> None:
-        """Take note of how a piece went; the latest counts for a quarter."""
+        """Update latency and rate; the latest piece counts a quarter."""
         with self._lock:
             weight = 0.25 if self._rate else 1.0
             self._latency += weight * (latency - self._latency)
