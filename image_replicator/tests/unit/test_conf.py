@@ -21,9 +21,9 @@ import fixtures
 import testtools
 from oslo_config import cfg
 
+from devcloud import settings
 from image_replicator import exception
 from image_replicator.conf import loading
-from image_replicator.tests.fixtures import settings
 
 SECRET = "pa55word"
 

@@ -19,11 +19,11 @@ import testtools
 from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1.identity import v3
 
+from devcloud import settings
 from image_replicator import context
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator.conf import loading
-from image_replicator.tests.fixtures import settings
 
 _OWN = "236ae314ef6944f4ab98fa7519e54325"
 _OTHER = "91b5c7c09cbd45caa3c146fd67ae471e"

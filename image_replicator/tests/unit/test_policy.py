@@ -18,10 +18,10 @@ import fixtures
 import testtools
 from oslo_config import cfg
 
+from devcloud import settings
 from image_replicator import context
 from image_replicator import exception
 from image_replicator import policy
-from image_replicator.tests.fixtures import settings
 
 _SOURCE = "source"
 _DESTINATION = "destination"

@@ -19,8 +19,8 @@ import sys
 import fixtures
 import testtools
 
-from image_replicator.tests.fixtures import process
-from image_replicator.tests.fixtures import settings
+from devcloud import process
+from devcloud import settings
 
 _PASTE = """
 [pipeline:main]

@@ -27,10 +27,10 @@ from keystoneauth1 import adapter
 from keystoneauth1.identity import v3
 from oslo_utils import uuidutils
 
+from devcloud import cloud
+from devcloud import keystone
 from image_replicator.db import models
 from image_replicator.jobs import JobStatus
-from image_replicator.tests.fixtures import cloud
-from image_replicator.tests.fixtures import keystone
 from image_replicator.tests.functional.cloud import base
 
 VERSION: Final = "OpenStack-API-Version"

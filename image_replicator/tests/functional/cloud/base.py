@@ -32,10 +32,10 @@ from keystoneauth1 import session as ksa_session
 from testtools import content
 from testtools import content_type
 
+from devcloud import cloud
+from devcloud import process
+from devcloud import proxy
 from image_replicator.db import models
-from image_replicator.tests.fixtures import cloud
-from image_replicator.tests.fixtures import process
-from image_replicator.tests.fixtures import proxy
 
 #: Seconds for a job to come to its end; only ever waited when a test fails.
 PATIENCE = 60

@@ -19,7 +19,7 @@ from urllib import parse
 
 from oslo_utils import uuidutils
 
-from image_replicator.tests.fixtures import cloud
+from devcloud import cloud
 from image_replicator.tests.functional.cloud import api_base
 
 _JOBS = f"{cloud.BASE_PATH}/jobs"

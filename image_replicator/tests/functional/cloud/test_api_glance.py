@@ -21,7 +21,7 @@ from typing import Any
 import glanceclient
 from oslo_utils import uuidutils
 
-from image_replicator.tests.fixtures import process
+from devcloud import process
 from image_replicator.tests.functional.cloud import api_base
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from typing import Final
 
 import image_replicator
-from image_replicator.tests.fixtures import process
+from devcloud import process
 from image_replicator.tests.functional.cloud import api_base
 
 _GUIDE: Final = (

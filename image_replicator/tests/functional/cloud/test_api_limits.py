@@ -13,7 +13,7 @@
 
 """What the operator lets tenants have: not more, and they are told so."""
 
-from image_replicator.tests.fixtures import cloud
+from devcloud import cloud
 from image_replicator.tests.functional.cloud import api_base
 
 

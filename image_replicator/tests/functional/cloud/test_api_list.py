@@ -19,8 +19,8 @@ from typing import Any
 import requests
 from oslo_utils import uuidutils
 
+from devcloud import cloud
 from image_replicator.jobs import JobStatus
-from image_replicator.tests.fixtures import cloud
 from image_replicator.tests.functional.cloud import api_base
 
 _START = datetime.datetime(2026, 1, 1)

@@ -20,10 +20,10 @@ import requests
 from oslo_utils import uuidutils
 
 import image_replicator
+from devcloud import process
+from devcloud import settings
+from devcloud import uwsgi
 from image_replicator import policy
-from image_replicator.tests.fixtures import process
-from image_replicator.tests.fixtures import settings
-from image_replicator.tests.fixtures import uwsgi
 from image_replicator.tests.functional.cloud import api_base
 
 _PASTE = "image-replicator-paste.ini"

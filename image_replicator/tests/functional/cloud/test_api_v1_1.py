@@ -17,7 +17,7 @@ import datetime
 from typing import Any
 from typing import Final
 
-from image_replicator.tests.fixtures import proxy
+from devcloud import proxy
 from image_replicator.tests.functional.cloud import api_base
 
 #: More than all buffers between worker and Glance can hold.

@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The chaos suite, bounded: see tools/chaos.py, which goes on for longer."""
+"""The chaos suite, bounded: see devcloud/chaos, which goes on for longer."""
 
 import testtools
 from testtools import content
 
-from image_replicator.tests.chaos import plan
-from image_replicator.tests.chaos import run
+from devcloud.chaos import plan
+from devcloud.chaos import run
 
 SECONDS = 12.0  # of trouble
 JOBS = 36

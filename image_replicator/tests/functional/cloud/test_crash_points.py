@@ -13,17 +13,16 @@
 """A worker dies between any two steps: each job ends right all the same.
 
 A step is a call to the database or to an image service; see
-:mod:`image_replicator.tests.fixtures.doomed_worker`.
+:mod:`devcloud.doomed_worker`.
 """
 
 import signal
-import sys
 from typing import Any
 from typing import Final
 
-from image_replicator.tests.fixtures import doomed_worker
-from image_replicator.tests.fixtures import process
-from image_replicator.tests.fixtures import proxy
+from devcloud import doomed_worker
+from devcloud import process
+from devcloud import proxy
 from image_replicator.tests.functional.cloud import base
 
 DATA: Final = bytes(range(256)) * 4096
@@ -130,7 +129,7 @@ class TestCrashPoints(base.CloudTestCase):
             "poll_interval": 0.1,
             **options,
         }
-        command = [sys.executable, "-m", doomed_worker.__name__, point]
+        command = [*process.python_module(doomed_worker.__name__), point]
         started = self.cloud.start_worker(
             command=command if point else (),
             worker=worker,

@@ -12,7 +12,7 @@
 
 """The main job, with the jobs kept where a cloud keeps them."""
 
-from image_replicator.tests.fixtures import cloud
+from devcloud import cloud
 from image_replicator.tests.functional.cloud import base
 from image_replicator.tests.functional.db import base as db_base
 

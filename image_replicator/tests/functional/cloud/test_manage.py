@@ -18,9 +18,9 @@ from typing import Any
 
 from testtools import content
 
-from image_replicator.tests.fixtures import cloud
-from image_replicator.tests.fixtures import process
-from image_replicator.tests.fixtures import proxy
+from devcloud import cloud
+from devcloud import process
+from devcloud import proxy
 from image_replicator.tests.functional.cloud import base
 
 UPLOAD = proxy.Direction.UPLOAD

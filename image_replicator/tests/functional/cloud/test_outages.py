@@ -25,10 +25,10 @@ import unittest
 
 import fixtures
 
-from image_replicator.tests.fixtures import cloud
-from image_replicator.tests.fixtures import process
-from image_replicator.tests.fixtures import proxy
-from image_replicator.tests.fixtures import servers
+from devcloud import cloud
+from devcloud import process
+from devcloud import proxy
+from devcloud import servers
 from image_replicator.tests.functional.cloud import base
 
 DATA = bytes(range(256)) * 32768

@@ -18,8 +18,8 @@ does. So whatever ends it is the cancel.
 
 from typing import Any
 
-from image_replicator.tests.fixtures import process
-from image_replicator.tests.fixtures import proxy
+from devcloud import process
+from devcloud import proxy
 from image_replicator.tests.functional.cloud import base
 
 DOWNLOAD = proxy.Direction.DOWNLOAD

@@ -14,7 +14,7 @@
 
 from typing import Any
 
-from image_replicator.tests.fixtures import proxy
+from devcloud import proxy
 from image_replicator.tests.functional.cloud import base
 
 DOWNLOAD = proxy.Direction.DOWNLOAD

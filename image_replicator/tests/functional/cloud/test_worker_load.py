@@ -16,9 +16,9 @@ import re
 import tempfile
 from typing import Any
 
-from image_replicator.tests.fixtures import cloud
-from image_replicator.tests.fixtures import process
-from image_replicator.tests.fixtures import proxy
+from devcloud import cloud
+from devcloud import process
+from devcloud import proxy
 from image_replicator.tests.functional.cloud import base
 
 MIB = 1 << 20

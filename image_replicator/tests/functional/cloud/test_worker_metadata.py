@@ -17,7 +17,7 @@ from typing import Any
 
 import fixtures
 
-from image_replicator.tests.fixtures import qcow2
+from devcloud import qcow2
 from image_replicator.tests.functional.cloud import base
 
 UUID = "6b3c3a52-1d5b-4c4f-9e0c-2f6f2f5a7c11"

@@ -18,8 +18,8 @@ Leases are short here, so that nothing is waited for that is not looked at.
 import signal
 from typing import Any
 
-from image_replicator.tests.fixtures import process
-from image_replicator.tests.fixtures import proxy
+from devcloud import process
+from devcloud import proxy
 from image_replicator.tests.functional.cloud import base
 
 #: Seconds; long enough for a worker that gets little of the processor.

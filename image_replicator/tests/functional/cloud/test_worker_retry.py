@@ -14,7 +14,7 @@
 
 from typing import Any
 
-from image_replicator.tests.fixtures import process
+from devcloud import process
 from image_replicator.tests.functional.cloud import base
 
 

@@ -15,8 +15,8 @@
 import signal
 from typing import Any
 
-from image_replicator.tests.fixtures import process
-from image_replicator.tests.fixtures import proxy
+from devcloud import process
+from devcloud import proxy
 from image_replicator.tests.functional.cloud import base
 
 UPLOAD = proxy.Direction.UPLOAD

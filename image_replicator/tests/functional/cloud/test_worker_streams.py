@@ -14,8 +14,8 @@
 
 import time
 
-from image_replicator.tests.fixtures import process
-from image_replicator.tests.fixtures import proxy
+from devcloud import process
+from devcloud import proxy
 from image_replicator.tests.functional.cloud import base
 
 DATA = bytes(range(256)) * 65536

@@ -17,10 +17,10 @@ import dataclasses
 import sqlalchemy as sa
 from oslo_db.sqlalchemy import test_fixtures
 
+from devcloud.chaos import audit
+from devcloud.chaos import fence
 from image_replicator.jobs import JobStatus
 from image_replicator.jobs import Verification
-from image_replicator.tests.chaos import audit
-from image_replicator.tests.chaos import fence
 from image_replicator.tests.functional.db import base
 
 load_tests = test_fixtures.optimize_module_test_loader()

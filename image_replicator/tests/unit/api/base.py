@@ -31,6 +31,7 @@ import webob
 from oslo_utils import uuidutils
 from webtest import lint
 
+from devcloud import settings
 from image_replicator import api
 from image_replicator import context
 from image_replicator import identity
@@ -40,7 +41,6 @@ from image_replicator.db import models
 from image_replicator.db import repository
 from image_replicator.images import region
 from image_replicator.jobs import JobStatus
-from image_replicator.tests.fixtures import settings
 
 SOURCE: Final = "236ae314ef6944f4ab98fa7519e54325"
 DESTINATION: Final = "91b5c7c09cbd45caa3c146fd67ae471e"

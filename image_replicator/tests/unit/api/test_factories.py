@@ -19,9 +19,9 @@ import testtools
 import webob
 from oslo_config import cfg
 
+from devcloud import settings
 from image_replicator import api
 from image_replicator.api import router
-from image_replicator.tests.fixtures import settings
 from image_replicator.tests.unit.api import base
 
 _SECRET = "pa55word-of-the-service"

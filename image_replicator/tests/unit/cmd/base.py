@@ -26,7 +26,7 @@ from typing import NamedTuple
 import fixtures
 import testtools
 
-from image_replicator.tests.fixtures import settings
+from devcloud import settings
 
 SECRET = "pa55word"
 

@@ -1,0 +1,82 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A certificate authority and a server's certificate, for one run."""
+
+import datetime
+import ipaddress
+import pathlib
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from devcloud import ports
+
+_VALID = datetime.timedelta(days=1)
+_CA_NAME = "image replicator benchmark"
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _builder(
+    subject: str, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(subject))
+        .issuer_name(_name(_CA_NAME))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        # A clock may be a moment behind the one that checks.
+        .not_valid_before(now - _VALID)
+        .not_valid_after(now + _VALID)
+    )
+
+
+def make(directory: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """Make both.
+
+    :returns: the path of the authority's certificate, and of a file with the
+        server's certificate and key
+    """
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca = (
+        _builder(_CA_NAME, ca_key)
+        .add_extension(x509.BasicConstraints(True, 0), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    key = ec.generate_private_key(ec.SECP256R1())
+    address = x509.IPAddress(ipaddress.ip_address(ports.HOST))
+    server = (
+        _builder(ports.HOST, key)
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    ca_path, server_path = directory / "ca.pem", directory / "server.pem"
+    pem = serialization.Encoding.PEM
+    ca_path.write_bytes(ca.public_bytes(pem))
+    server_path.touch(mode=0o600)
+    server_path.write_bytes(
+        server.public_bytes(pem)
+        + key.private_bytes(
+            pem,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return ca_path, server_path

@@ -1,0 +1,188 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Databases of our own, on each kind of server, dropped in the end.
+
+The servers are found as tools/test_databases.py finds them. One that is not
+there is left out, and said to be.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import pathlib
+import secrets
+from collections.abc import Callable
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from oslo_config import cfg
+
+from devcloud.bench.stage import BenchError
+from devcloud.bench.stage import reconfigured
+from devcloud.bench.stage import Stage
+from image_replicator import conf as ir_conf
+from image_replicator.conf import loading
+from image_replicator.db import migration
+from image_replicator.db import queue
+
+#: Name, driver, variable that has the administrator's URL, and its default.
+_SERVERS = (
+    (
+        "MariaDB",
+        "mysql+pymysql",
+        "TEST_MYSQL_ADMIN_URL",
+        "mysql://root@127.0.0.1:3306/",
+    ),
+    (
+        "PostgreSQL",
+        "postgresql+psycopg2",
+        "TEST_POSTGRESQL_ADMIN_URL",
+        "postgresql://postgres@127.0.0.1:5432/postgres",
+    ),
+)
+
+
+def configuration(url: str) -> cfg.ConfigOpts:
+    """Return a configuration that names a database and nothing else."""
+    conf = cfg.ConfigOpts()
+    ir_conf.register_opts(conf)
+    conf([], project=loading.PROJECT, default_config_files=[])
+    conf.set_override("connection", url, "database")
+    return conf
+
+
+@contextlib.contextmanager
+def _on_server(admin: sa.URL) -> Iterator[str]:
+    """Create a database on a server; yield its URL.
+
+    :raises sqlalchemy.exc.OperationalError: if there is no such server
+    """
+    name = f"image_replicator_bench_{secrets.token_hex(4)}"
+    engine = sa.create_engine(admin, isolation_level="AUTOCOMMIT")
+    is_mysql = engine.dialect.name in ("mysql", "mariadb")
+    charset = " CHARACTER SET utf8mb4" if is_mysql else ""
+    # A connection of a process that is just ending is no reason to leave it.
+    force = "" if is_mysql else " WITH (FORCE)"
+    try:
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}{charset}"))
+        try:
+            yield admin.set(database=name).render_as_string(False)
+        finally:
+            with engine.connect() as connection:
+                connection.execute(sa.text(f"DROP DATABASE {name}{force}"))
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def _in_file(directory: pathlib.Path) -> Iterator[str]:
+    path = directory / f"bench-{secrets.token_hex(4)}.sqlite"
+    try:
+        yield f"sqlite:///{path}"
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _prepared(url: str) -> Iterator[queue.JobQueue]:
+    """Give a database the newest schema; yield what reaches it."""
+    jobs = queue.JobQueue(configuration(url))
+    try:
+        migration.upgrade(jobs.engine)
+        yield jobs
+    finally:
+        jobs.engine.dispose()
+
+
+def _servers(stage: Stage) -> Iterator[tuple[str, sa.URL]]:
+    """Yield the name, and the administrator's URL, of each that is there."""
+    for name, driver, variable, default in _SERVERS:
+        admin = sa.make_url(os.environ.get(variable) or default)
+        admin = admin.set(drivername=driver)
+        if _is_there(admin):
+            yield name, admin
+        else:
+            stage.say(f"{name} is not there ({variable}) and is left out.")
+
+
+def _is_there(admin: sa.URL) -> bool:
+    engine = sa.create_engine(admin)
+    try:
+        engine.connect().close()
+    except sa.exc.OperationalError:
+        return False
+    finally:
+        engine.dispose()
+    return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of database that is there.
+
+    :ivar name: SQLite, or that of a server
+    :ivar made: creates one, and drops it in the end; has its URL
+    """
+
+    name: str
+    made: Callable[[], contextlib.AbstractContextManager[str]]
+
+    @contextlib.contextmanager
+    def empty(self) -> Iterator[tuple[str, queue.JobQueue]]:
+        """Make one without jobs; yield its URL, and what reaches it."""
+        with self.made() as url, _prepared(url) as jobs:
+            yield url, jobs
+
+
+def kinds(stage: Stage) -> list[Kind]:
+    """Return each kind that is there; SQLite always is."""
+    # Where a machine keeps its databases, and not in memory.
+    in_file = functools.partial(_in_file, stage.running.directory)
+    return [Kind("SQLite", in_file)] + [
+        Kind(name, functools.partial(_on_server, admin))
+        for name, admin in _servers(stage)
+    ]
+
+
+@contextlib.contextmanager
+def glances_on(stage: Stage, kind: Kind) -> Iterator[None]:
+    """Let both Glances have an empty database of a kind."""
+    with contextlib.ExitStack() as stack:
+        for service in stage.running.glances.values():
+            stage.say(f"Moving Glance {service.region} to {kind.name}.")
+            url = stack.enter_context(kind.made())
+            path = service.directory / "glance-api.conf"
+            text = path.read_text().replace(
+                f"sqlite:///{service.database}", url
+            )
+            stack.enter_context(
+                reconfigured(service, path, text, service.create_database)
+            )
+        yield
+
+
+@contextlib.contextmanager
+def glances_on_server(stage: Stage) -> Iterator[str]:
+    """Let both Glances have an empty database on a server; yield its name.
+
+    On SQLite, Glance fails when several upload at once.
+
+    :raises BenchError: if there is no server
+    """
+    _sqlite, *servers = kinds(stage)
+    if not servers:
+        raise BenchError("this needs MariaDB or PostgreSQL, and none is there")
+    with glances_on(stage, servers[0]):
+        yield servers[0].name

@@ -1,0 +1,272 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Where it is measured: the cloud, and what the parts share of it."""
+
+import argparse
+import contextlib
+import dataclasses
+import datetime
+import pathlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+
+from devcloud import cloud
+from devcloud import glance
+from devcloud import ports
+from devcloud import process
+from devcloud import settings
+from devcloud.bench import measure
+from devcloud.bench import usage
+from image_replicator.conf import loading
+from image_replicator.db import repository
+from image_replicator.jobs import FINAL
+from image_replicator.jobs import Job
+from image_replicator.jobs import JobStatus
+
+SOURCE, DESTINATION = cloud.REGIONS
+
+#: Of each Glance: no download has to wait for a thread.
+GLANCE_THREADS = 48
+
+#: Bytes that are left to everything else when images are kept in memory.
+_MEMORY_LEFT = 3 << 30
+_IN_MEMORY = pathlib.Path("/dev/shm")
+
+#: Of an image, which the source has, the destination gets, and Glance's own
+#: import writes twice.
+_COPIES_KEPT = 3
+
+_POLL_INTERVAL = 0.1  # seconds
+_PATIENCE = 900  # seconds
+
+
+class BenchError(Exception):
+    """Something did not go as it has to for a measurement."""
+
+
+@dataclasses.dataclass
+class Stage:
+    """What each part of the benchmark works with.
+
+    :ivar running: the cloud
+    :ivar supervisor: starts what a part needs beside it
+    :ivar store: the directory of both Glances' images, and of our logs
+    :ivar jobs: the cloud's own database
+    :ivar say: tells what is being done
+    :ivar begin: is given each case before it is measured
+    """
+
+    options: argparse.Namespace
+    running: cloud.Cloud
+    supervisor: process.Supervisor
+    store: pathlib.Path
+    jobs: repository.JobRepository
+    say: Callable[[str], None]
+    begin: Callable[[measure.Case], None]
+
+    def new_case(self, part: str, name: str) -> measure.Case:
+        """Return a case that the report will have."""
+        case = measure.Case(part, name)
+        self.begin(case)
+        return case
+
+    def spawn_module(
+        self, module: str, arguments: Sequence[str], descriptors: Sequence[int]
+    ) -> process.Process:
+        """Start a module of this package as a process of its own.
+
+        :param descriptors: that it inherits
+        """
+        return self.supervisor.spawn(
+            module,
+            [*process.python_module(f"{__package__}.{module}"), *arguments],
+            pass_fds=descriptors,
+        )
+
+    @contextlib.contextmanager
+    def worker(self, **overrides: Any) -> Iterator[process.Process]:
+        """Run a worker, from the moment that it looks for jobs.
+
+        :param overrides: options by section
+        """
+        started = self.running.start_worker(**overrides)
+        try:
+            self._await_sign_of_life(started)
+            yield started
+        finally:
+            started.stop()
+
+    @contextlib.contextmanager
+    def extension(self, **overrides: settings.Section) -> Iterator[None]:
+        """Give the extension of the source's Glance other options.
+
+        :param overrides: options by section
+        """
+        changed = settings.write(
+            self.store / "extension.conf",
+            self.running.replicator_settings(SOURCE, overrides),
+        )
+        service = self.running.glances[SOURCE]
+        path = service.replicator_config
+        with reconfigured(service, path, changed.read_text()):
+            yield
+
+    def _await_sign_of_life(self, worker: process.Process) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while not any(
+            f":{worker.pid}:" in known.id
+            for known, _silence, _jobs in self.jobs.workers()
+        ):
+            if not worker.running or time.monotonic() > deadline:
+                raise BenchError(worker.ending())
+            time.sleep(_POLL_INTERVAL)
+
+    def request_copy(self, image_id: str) -> str:
+        """Ask for a copy; return the id of the job.
+
+        :raises BenchError: when it is refused
+        """
+        answer = self.running.jobs_client(SOURCE).post(
+            "/jobs",
+            json={
+                "image_id": image_id,
+                "tenant_id_dst": self.running.project_id("destination"),
+            },
+        )
+        if answer.status_code != 202:
+            raise BenchError(f"a copy was refused: {answer.text}")
+        job_id: str = answer.json()["job_id"]
+        return job_id
+
+    def await_copy(self, job_id: str) -> Job:
+        """Wait until a job is done, without a request to any service.
+
+        :raises BenchError: when it fails, or takes too long
+        """
+        deadline = time.monotonic() + _PATIENCE
+        job = self.jobs.get(job_id)
+        while job.status not in FINAL and time.monotonic() < deadline:
+            time.sleep(_POLL_INTERVAL)
+            job = self.jobs.get(job_id)
+        if job.status is not JobStatus.REPLICATED:
+            raise BenchError(
+                f"a copy is {job.status}: {job.error_code} {job.error_message}"
+            )
+        return job
+
+
+@contextlib.contextmanager
+def reconfigured(
+    service: glance.Glance,
+    path: pathlib.Path,
+    text: str,
+    prepare: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
+    """Run a Glance with another text in one of its files.
+
+    :param prepare: is called before it starts with that
+    """
+    original = path.read_text()
+
+    def restore() -> None:
+        service.stop()
+        path.write_text(original)
+        service.start()
+
+    service.stop()
+    path.write_text(text)
+    prepare()
+    service.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        # The cloud ends as well, and nobody waits for this Glance again.
+        service.stop()
+        raise
+    except Exception:
+        restore()
+        raise
+    restore()
+
+
+def finished_at(job: Job) -> float:
+    """Return when a job was done, as time.time() has it."""
+    assert job.finished_at
+    return job.finished_at.replace(tzinfo=datetime.UTC).timestamp()
+
+
+def _store_parent(options: argparse.Namespace) -> pathlib.Path:
+    """Choose where images are kept: in memory, where they fit."""
+    needed = _COPIES_KEPT * options.largest_image + _MEMORY_LEFT
+    if (
+        _IN_MEMORY.is_dir()
+        and usage.available_bytes() > needed
+        and shutil.disk_usage(_IN_MEMORY).free > needed
+    ):
+        return _IN_MEMORY
+    return pathlib.Path(tempfile.gettempdir())
+
+
+def _glance_config(store: pathlib.Path) -> settings.Settings:
+    """Keep both Glances' images there, and allow glance-download."""
+    images, staging = store / "images", store / "staging"
+    for directory in (images, staging):
+        directory.mkdir()
+    return {
+        "DEFAULT": {"enabled_import_methods": "[glance-download]"},
+        # Any port: Glance takes 80 and 443 for the only ones.
+        "import_filtering_opts": {
+            "allowed_hosts": f"[{ports.HOST}]",
+            "allowed_ports": "[]",
+        },
+        "file": {"filesystem_store_datadir": images},
+        "os_glance_staging_store": {"filesystem_store_datadir": staging},
+    }
+
+
+@contextlib.contextmanager
+def built(
+    options: argparse.Namespace,
+    begin: Callable[[measure.Case], None],
+    say: Callable[[str], None],
+) -> Iterator[Stage]:
+    """Start the cloud, and stop it and all else in the end.
+
+    :param begin: is given each case before it is measured
+    """
+    parent = _store_parent(options)
+    store = pathlib.Path(
+        tempfile.mkdtemp(prefix="image-replicator-bench-", dir=parent)
+    )
+    say(f"Images are kept in {'memory' if parent == _IN_MEMORY else parent}.")
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, store, ignore_errors=True)
+        supervisor = stack.enter_context(process.Supervisor(store))
+        running = stack.enter_context(
+            cloud.Cloud(
+                cloud.Options(
+                    glance_threads=GLANCE_THREADS,
+                    glance_config=_glance_config(store),
+                    report=say,
+                )
+            )
+        )
+        config = str(running.glances[SOURCE].replicator_config)
+        jobs = repository.JobRepository(loading.load(config_file=config))
+        stack.callback(lambda: jobs.engine.dispose())
+        yield Stage(options, running, supervisor, store, jobs, say, begin)

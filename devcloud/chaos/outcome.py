@@ -1,0 +1,243 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What must be true when all is over, of the jobs and of the images.
+
+It looks at the rows, at the destination's images and at their bytes, and
+compares them with what was asked for. No verdict of the image replicator's
+own counts.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import random
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import Final
+
+from devcloud.chaos import fence
+
+Row = Mapping[str, Any]
+Image = Mapping[str, Any]
+
+#: What ends a job before all its attempts are spent, of what there is here:
+#: bits flip, and Glance may refuse to remove an image.
+_EARLY_ERRORS: Final = frozenset({"verification_failed", "cleanup_failed"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An image that is copied.
+
+    :ivar seed: which its bytes come from
+    :ivar size: bytes
+    """
+
+    image_id: str
+    name: str
+    tenant_id: str
+    seed: str
+    size: int
+
+    def data(self) -> bytes:
+        """Return its bytes."""
+        return random.Random(self.seed).randbytes(self.size)
+
+    @property
+    def sha512(self) -> str:
+        """Of its bytes, in hexadecimal."""
+        return hashlib.sha512(self.data()).hexdigest()
+
+
+@dataclasses.dataclass
+class Ask:
+    """A copy that a user asked for, until the answer was clear.
+
+    :ivar tenant_id: to which the copy goes
+    :ivar job_id: None if the answers never told it
+    :ivar unclear: answers that do not tell whether there is a job
+    :ivar canceled: whether the user asked to cancel it
+    """
+
+    source: Source
+    tenant_id: str
+    job_id: str | None = None
+    unclear: int = 0
+    canceled: bool = False
+
+    @property
+    def copy(self) -> tuple[str, str]:
+        """Which copy it is: the image and the destination tenant."""
+        return self.source.image_id, self.tenant_id
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """All there is in the end.
+
+    :ivar asks: what was asked for, no copy twice
+    :ivar rows: of the jobs' table
+    :ivar images: of all tenants, at the destination
+    :ivar read: returns an image's bytes, as the destination serves them
+    :ivar stored: returns an image's bytes, as the destination has them stored
+    :ivar max_attempts: of a job
+    """
+
+    asks: Sequence[Ask]
+    rows: Sequence[Row]
+    images: Sequence[Image]
+    read: Callable[[str], bytes]
+    stored: Callable[[str], bytes]
+    max_attempts: int
+
+
+def violations(world: World) -> Iterator[str]:
+    """Yield what is wrong, in plain words."""
+    yield from _wrong_with_asks(world)
+    for row in world.rows:
+        for wrong in _wrong_with_row(world, row):
+            yield f"job {row['id']} ({row['status']}) {wrong}"
+    yield from _wrong_with_images(world)
+
+
+def _wrong_with_asks(world: World) -> Iterator[str]:
+    """No job is lost, and none is there that nobody asked for."""
+    found = {row["id"]: row for row in world.rows}
+    for ask in world.asks:
+        if ask.job_id is None:
+            continue
+        row = found.pop(ask.job_id, None)
+        if row is None:
+            yield f"job {ask.job_id} is lost"
+        elif _copy(row) != ask.copy:
+            yield f"job {ask.job_id} is {_copy(row)}, not {ask.copy}"
+    # What a request made whose answer did not arrive.
+    unclear = collections.Counter(
+        {ask.copy: ask.unclear for ask in world.asks}
+    )
+    surplus = collections.Counter(_copy(row) for row in found.values())
+    for copy in surplus - unclear:
+        yield f"nobody asked for {copy}, and there is a job"
+
+
+def _copy(row: Row) -> tuple[str, str]:
+    return row["source_image_id"], row["destination_tenant_id"]
+
+
+def _attempts(row: Row) -> int:
+    return int(row["attempts"] - row["attempts_uncounted"])
+
+
+def _wrong_with_row(world: World, row: Row) -> Iterator[str]:
+    if row["status"] not in fence.FINAL:
+        yield "has not come to an end"
+        return
+    if row["active"] or row["lease_expires_at"] or not row["finished_at"]:
+        yield "is over and looks as if it were not"
+    if row["reserved_image_id"]:
+        yield f"leaves image {row['reserved_image_id']} to be removed"
+    check = {
+        "replicated": _wrong_with_replicated,
+        "canceled": _wrong_with_canceled,
+        "error": _wrong_with_error,
+    }[row["status"]]
+    yield from check(world, row)
+
+
+def _wrong_with_replicated(world: World, row: Row) -> Iterator[str]:
+    source = _source_of(world, row)
+    if source is None:
+        return
+    if row["bytes_copied"] != source.size:
+        yield f"says {row['bytes_copied']} of {source.size} bytes"
+    if not 1 <= _attempts(row) <= world.max_attempts:
+        yield f"has {_attempts(row)} attempts"
+    algorithm = row["verification_algorithm"]
+    digest = algorithm and hashlib.new(algorithm, source.data()).hexdigest()
+    for side in ("source", "destination"):
+        if not digest or row[f"verification_{side}"] != digest:
+            yield f"says that the {side}'s hash was another"
+    if row["error_code"]:
+        yield f"shows the error {row['error_code']}"
+
+
+def _wrong_with_canceled(world: World, row: Row) -> Iterator[str]:
+    if not any(ask.canceled and ask.copy == _copy(row) for ask in world.asks):
+        yield "was not to be canceled"
+    if row["destination_image_id"]:
+        yield "shows an image"
+
+
+def _wrong_with_error(world: World, row: Row) -> Iterator[str]:
+    attempts = _attempts(row)
+    if not row["error_code"] or not row["error_message"]:
+        yield "does not say why"
+    elif (
+        attempts < world.max_attempts
+        and row["error_code"] not in _EARLY_ERRORS
+    ):
+        yield f"was given up at attempt {attempts}: {row['error_code']}"
+    if row["destination_image_id"]:
+        yield "shows an image"
+
+
+def _source_of(world: World, row: Row) -> Source | None:
+    for ask in world.asks:
+        if ask.copy == _copy(row):
+            return ask.source
+    return None
+
+
+def _wrong_with_images(world: World) -> Iterator[str]:
+    """Each image at the destination is some job's, and right."""
+    images = {image["id"]: image for image in world.images}
+    for row in world.rows:
+        if row["status"] != "replicated":
+            continue
+        image = images.pop(row["destination_image_id"], None)
+        source = _source_of(world, row)
+        if image is None:
+            yield f"job {row['id']}: its image is not there"
+        elif source is not None:
+            for wrong in _wrong_with_image(world, row, image, source):
+                yield f"job {row['id']}: image {image['id']} {wrong}"
+    for image in images.values():
+        yield (
+            f"image {image['id']} ({image['status']}) belongs to no job "
+            "that is replicated"
+        )
+
+
+def _wrong_with_image(
+    world: World, row: Row, image: Image, source: Source
+) -> Iterator[str]:
+    expected = {
+        "status": "active",
+        "size": source.size,
+        "name": source.name,
+        "owner": row["destination_tenant_id"],
+        "visibility": "private",
+        "tags": [],
+        "os_hash_value": source.sha512,
+    }
+    for name, value in expected.items():
+        if image[name] != value:
+            yield f"has {name} {image[name]!r}, not {value!r}"
+    if image["status"] != "active":
+        return
+    for how, data in (("served", world.read), ("stored", world.stored)):
+        if data(image["id"]) != source.data():
+            yield f"has other bytes, as it is {how}"

@@ -1,0 +1,237 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What happens in a run, and when: all of it follows from the seed."""
+
+import dataclasses
+import enum
+import random
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Final
+
+from devcloud import cloud
+from devcloud import faults
+
+#: Seconds of a worker's lease, the least there may be.
+LEASE: Final = 2.0
+
+_OUTAGES: Final = ("kill", "stop", "freeze")
+_LARGEST: Final = 3 << 20  # bytes of an image
+_CANCELED: Final = 0.12  # part of the jobs
+_PATIENCE_OF_USERS: Final = 3.0  # seconds before one of these is canceled
+
+
+class Act(enum.StrEnum):
+    """What befalls the fleet, the network, Keystone or the database."""
+
+    KILL_WORKER = "a worker killed, another started"
+    END_WORKER = "a worker told to stop, another started"
+    HALT_WORKER = "a worker halted past its lease"
+    RESUME_WORKER = "and let go on"
+    HALT_KEYSTONE = "Keystone halted"
+    RESUME_KEYSTONE = "and let go on (Keystone)"
+    CUT_REGION = "all connections to a region cut"
+    CLOSE_REGION = "connections to a region refused"
+    OPEN_REGION = "and taken again"
+    BEGIN_OUTAGE = "the database away"
+    END_OUTAGE = "and back"
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Step:
+    """Something that is done at a time.
+
+    :ivar at: seconds from the begin
+    :ivar subject: the worker's number, the region, or the kind of outage
+    """
+
+    at: float
+    act: Act
+    subject: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trouble:
+    """Something that happens now and then.
+
+    :ivar every: seconds from one time to the next, about
+    :ivar begin: what is done
+    :ivar end: what ends it, if it lasts
+    :ivar lasts: seconds, at least and at most
+    """
+
+    every: float
+    begin: Act
+    end: Act | None = None
+    lasts: tuple[float, float] = (0.0, 0.0)
+
+
+_TROUBLES: Final = (
+    _Trouble(12, Act.KILL_WORKER),
+    _Trouble(30, Act.END_WORKER),
+    _Trouble(
+        12,
+        Act.HALT_WORKER,
+        Act.RESUME_WORKER,
+        lasts=(1.5 * LEASE, 3 * LEASE),
+    ),
+    _Trouble(40, Act.HALT_KEYSTONE, Act.RESUME_KEYSTONE, lasts=(1, 4)),
+    _Trouble(8, Act.CUT_REGION),
+    _Trouble(30, Act.CLOSE_REGION, Act.OPEN_REGION, lasts=(0.5, 3)),
+    _Trouble(12, Act.BEGIN_OUTAGE, Act.END_OUTAGE, lasts=(0.3, 3)),
+)
+
+#: The probability of each fault, for each request of a worker.
+ODDS: Final[Mapping[faults.Fault, float]] = {
+    faults.Fault.REFUSE: 0.05,
+    faults.Fault.CUT_REQUEST: 0.02,
+    faults.Fault.CUT_ANSWER: 0.03,
+    faults.Fault.STALL_REQUEST: 0.01,
+    faults.Fault.STALL_ANSWER: 0.01,
+    faults.Fault.SHORTEN_UPLOAD: 0.02,
+    faults.Fault.SHORTEN_ANSWER: 0.03,
+    faults.Fault.FLIP_UPLOAD: 0.02,
+    faults.Fault.FLIP_DOWNLOAD: 0.02,
+    faults.Fault.SLOW_REQUEST: 0.03,
+    faults.Fault.SLOW_ANSWER: 0.03,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """A copy that a user will ask for.
+
+    :ivar at: seconds from the begin
+    :ivar source: the number of the image
+    :ivar tenant: the number of the destination tenant
+    :ivar cancel_after: seconds from the answer; None to let it be
+    """
+
+    at: float
+    source: int
+    tenant: int
+    cancel_after: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run.
+
+    :ivar seconds: for which there is trouble
+    :ivar sizes: bytes of each source image
+    :ivar tenants: how many copies are made to
+    """
+
+    seed: str
+    seconds: float
+    workers: int
+    steps: Sequence[Step]
+    wishes: Sequence[Wish]
+    sizes: Sequence[int]
+    tenants: int
+
+    @property
+    def calm(self) -> bool:
+        """Whether nothing befalls anybody."""
+        return not self.steps
+
+    @property
+    def replacements(self) -> int:
+        """How many workers are started in others' place."""
+        ends = (Act.KILL_WORKER, Act.END_WORKER)
+        return sum(step.act in ends for step in self.steps)
+
+
+def make(
+    seed: str,
+    *,
+    seconds: float,
+    jobs: int,
+    workers: int = 4,
+    tenants: int = 5,
+    size: int | None = None,
+    trouble: bool = True,
+) -> Plan:
+    """Make the plan that a seed stands for.
+
+    :param size: bytes of each image; None for any
+    :param trouble: whether there shall be any
+    """
+    chance = random.Random(f"{seed} jobs")
+    images = -(-jobs // tenants)
+    sizes = [_size(chance) if size is None else size for _ in range(images)]
+    copies = [
+        (image, tenant) for image in range(images) for tenant in range(tenants)
+    ]
+    chance.shuffle(copies)
+    times = sorted(chance.uniform(0, seconds) for _ in range(jobs))
+    wishes = [
+        Wish(at, *copy, cancel_after=_patience(chance) if trouble else None)
+        for at, copy in zip(times, copies, strict=False)
+    ]
+    steps = list(_steps(seed, seconds, workers)) if trouble else []
+    return Plan(
+        seed=seed,
+        seconds=seconds,
+        workers=workers,
+        steps=sorted(steps),
+        wishes=wishes,
+        sizes=sizes,
+        tenants=tenants,
+    )
+
+
+def _size(chance: random.Random) -> int:
+    """Return an image's bytes: none, few, or up to the largest."""
+    kind = chance.random()
+    if kind < 0.1:
+        return 0
+    if kind < 0.2:
+        return chance.randint(1, 100)
+    return int(1024 * (_LARGEST / 1024) ** chance.random())
+
+
+def _patience(chance: random.Random) -> float | None:
+    """Return after how many seconds a user cancels, if they do."""
+    cancels, seconds = chance.random() < _CANCELED, chance.random()
+    return seconds * _PATIENCE_OF_USERS if cancels else None
+
+
+def _steps(seed: str, seconds: float, workers: int) -> Iterator[Step]:
+    for trouble in _TROUBLES:
+        # Each with numbers of its own: one more kind changes no other.
+        chance = random.Random(f"{seed} {trouble.begin.name}")
+        times = max(1, round(seconds / trouble.every))
+        for number in range(times):
+            at = (number + chance.random() / 2) * seconds / times
+            subject = _subject(trouble.begin, number, workers, chance)
+            yield Step(at, trouble.begin, subject)
+            if trouble.end:
+                lasts = chance.uniform(*trouble.lasts)
+                # So that it is over before it begins again.
+                lasts = min(lasts, 0.49 * seconds / times)
+                yield Step(at + lasts, trouble.end, subject)
+
+
+def _subject(
+    act: Act, number: int, workers: int, chance: random.Random
+) -> str:
+    """Return what it happens to."""
+    if act in (Act.KILL_WORKER, Act.END_WORKER, Act.HALT_WORKER):
+        return str(chance.randrange(workers))
+    if act in (Act.CUT_REGION, Act.CLOSE_REGION):
+        return chance.choice(cloud.REGIONS)
+    if act is Act.BEGIN_OUTAGE:
+        return _OUTAGES[number % len(_OUTAGES)]
+    return ""

@@ -1,0 +1,152 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The databases that a fleet is tried on, and what can befall them."""
+
+import pathlib
+import sqlite3
+from typing import ClassVar
+
+import fixtures
+
+from devcloud import cloud
+from devcloud import servers
+
+_NAME = "chaos"
+_PATIENCE = 2.0  # seconds for a lock
+
+
+class Store(fixtures.Fixture):
+    """A database of our own.
+
+    :ivar url: as the API uses it
+    """
+
+    url: str
+
+    def url_of(self, worker: str) -> str:
+        """Return the URL that a worker uses.
+
+        Where there are users, each worker is one, so that the database's log
+        tells who wrote what.
+        """
+        return self.url
+
+    def glance_urls(self) -> dict[str, str]:
+        """Make databases for the Glances; return them by region.
+
+        There are none where Glances have SQLite files of their own.
+        """
+        return {}
+
+    def begin_outage(self, kind: str) -> None:
+        """Let it serve no more, or only read.
+
+        :param kind: ``stop``, ``kill`` or ``freeze``
+        """
+        raise NotImplementedError
+
+    def end_outage(self) -> None:
+        """Let it serve, whatever befell it."""
+        raise NotImplementedError
+
+    def connections(self) -> int | None:
+        """Return how many connections there are; None if none can tell."""
+        return None
+
+
+class SQLite(Store):
+    """An SQLite file: all that can befall it is that another one writes."""
+
+    def _setUp(self) -> None:
+        directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.path = directory / "jobs.sqlite"
+        self.url = f"sqlite:///{self.path}"
+        self._writer: sqlite3.Connection | None = None
+        self.addCleanup(self.end_outage)
+
+    def begin_outage(self, kind: str) -> None:
+        self.end_outage()
+        self._writer = sqlite3.connect(
+            self.path,
+            timeout=_PATIENCE,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            self._writer.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            # A worker that was halted amid a write has it locked; nobody but
+            # us lets it go on.
+            self.end_outage()
+
+    def end_outage(self) -> None:
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+
+
+class OnServer(Store):
+    """A database on a server."""
+
+    server_class: ClassVar[type[servers.Server]]
+
+    def _setUp(self) -> None:
+        self.server = self.useFixture(self.server_class())
+        self.url = self.server.create_database(_NAME)
+        self._workers: set[str] = set()
+        self._frozen = False
+
+    def url_of(self, worker: str) -> str:
+        if worker not in self._workers:
+            self._workers.add(worker)
+            return self.server.create_user(worker, _NAME)
+        return self.server.url(_NAME, worker)
+
+    def begin_outage(self, kind: str) -> None:
+        self.end_outage()
+        if kind == "freeze":
+            self._frozen = True
+            self.server.set_read_only(True)
+        else:
+            self.server.stop(kill=kind == "kill")
+
+    def end_outage(self) -> None:
+        if not self.server.running:
+            self.server.start()
+        if self._frozen:
+            self.server.set_read_only(False)
+            self._frozen = False
+
+    def glance_urls(self) -> dict[str, str]:
+        return {
+            region: self.server.create_database(f"glance-{region}")
+            for region in cloud.REGIONS
+        }
+
+    def connections(self) -> int | None:
+        return self.server.connections(_NAME)
+
+
+class MariaDB(OnServer):
+    """On a MariaDB."""
+
+    server_class = servers.MariaDB
+
+
+class PostgreSQL(OnServer):
+    """On a PostgreSQL."""
+
+    server_class = servers.PostgreSQL
+
+
+STORES = {"sqlite": SQLite, "mariadb": MariaDB, "postgresql": PostgreSQL}

@@ -1,0 +1,98 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Carries out what the plan says is to befall fleet, cloud and database."""
+
+import signal
+import time
+from collections.abc import Callable
+from collections.abc import Mapping
+
+from devcloud import cloud
+from devcloud import faults
+from devcloud.chaos import fleet
+from devcloud.chaos import plan
+from devcloud.chaos import stores
+
+
+class Trouble:
+    """All that is done to those who work.
+
+    :param relays: that lead to the regions
+    :param report: is told what is done
+    """
+
+    def __init__(
+        self,
+        workers: fleet.Fleet,
+        running: cloud.Cloud,
+        store: stores.Store,
+        relays: Mapping[str, faults.FaultyProxy],
+        report: Callable[[str], None],
+    ) -> None:
+        self._workers = workers
+        self._cloud = running
+        self._store = store
+        self._relays = relays
+        self._report = report
+
+    def run(self, todo: plan.Plan) -> None:
+        """Do it all, to the end of the plan's time, and make it good."""
+        begin = time.monotonic()
+        for relay in self._relays.values():
+            relay.odds = {} if todo.calm else plan.ODDS
+        try:
+            for step in todo.steps:
+                time.sleep(max(0.0, begin + step.at - time.monotonic()))
+                self._report(f"{step.at:6.1f} s: {step.act} {step.subject}")
+                self._do(step)
+            time.sleep(max(0.0, begin + todo.seconds - time.monotonic()))
+        finally:
+            self.make_good()
+
+    def make_good(self) -> None:
+        """End whatever still lasts."""
+        for relay in self._relays.values():
+            relay.odds = {}
+            relay.refuse(False)
+        self._cloud.signal_keystone(signal.SIGCONT)
+        for place in range(len(self._workers.workers)):
+            self._workers.resume(place)
+        self._store.end_outage()
+
+    def _do(self, step: plan.Step) -> None:
+        act, subject = step.act, step.subject
+        match act:
+            case plan.Act.KILL_WORKER:
+                self._workers.kill(int(subject))
+            case plan.Act.END_WORKER:
+                self._workers.end(int(subject))
+            case plan.Act.HALT_WORKER:
+                self._workers.halt(int(subject))
+            case plan.Act.RESUME_WORKER:
+                self._workers.resume(int(subject))
+            case plan.Act.HALT_KEYSTONE:
+                self._cloud.signal_keystone(signal.SIGSTOP)
+            case plan.Act.RESUME_KEYSTONE:
+                self._cloud.signal_keystone(signal.SIGCONT)
+            case plan.Act.BEGIN_OUTAGE:
+                self._store.begin_outage(subject)
+            case plan.Act.END_OUTAGE:
+                self._store.end_outage()
+            case _:
+                self._harm_network(act, self._relays[subject])
+
+    def _harm_network(self, act: plan.Act, relay: faults.FaultyProxy) -> None:
+        if act is not plan.Act.CUT_REGION:
+            relay.refuse(act is plan.Act.CLOSE_REGION)
+        if act is not plan.Act.OPEN_REGION:
+            relay.cut()

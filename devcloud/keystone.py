@@ -1,0 +1,284 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A real Keystone: SQLite, Fernet tokens, served by uWSGI."""
+
+import base64
+import dataclasses
+import pathlib
+import secrets
+import typing
+from collections.abc import Iterable
+
+import requests
+from keystoneauth1 import adapter
+from keystoneauth1 import session as ks_session
+from keystoneauth1.identity import v3
+
+from devcloud import process
+from devcloud import settings
+from devcloud import uwsgi
+
+DOMAIN_ID = "default"
+ADMIN = "admin"
+# Keystone keeps each kind of key in a directory of its own.
+_KEY_SECTIONS = ("fernet_tokens", "fernet_receipts", "credential")
+
+
+@dataclasses.dataclass(frozen=True)
+class User:
+    """Somebody who can log in."""
+
+    name: str
+    id: str
+    password: str = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class ApplicationCredential:
+    """A secret that stands for a user in one project."""
+
+    id: str
+    secret: str = dataclasses.field(repr=False)
+
+
+def new_session(auth: v3.base.BaseAuth) -> ks_session.Session:
+    """Return a session that never leaves by a proxy of the environment."""
+    transport = requests.Session()
+    transport.trust_env = False
+    return ks_session.Session(auth=auth, session=transport)
+
+
+class Keystone:
+    """The identity service of the test cloud.
+
+    :param directory: where its configuration, keys and database go
+    :param port: where it shall listen; None takes a free port
+    :raises ports.PortTaken: when the port is in use
+    """
+
+    def __init__(
+        self,
+        supervisor: process.Supervisor,
+        directory: pathlib.Path,
+        port: int | None,
+    ) -> None:
+        self.directory = directory
+        self.admin_password = secrets.token_hex()
+        self.server = uwsgi.Server(
+            "keystone", "keystone.wsgi.api:application", port
+        )
+        self.server.health_path = "/v3"
+        self._supervisor = supervisor
+
+    @property
+    def url(self) -> str:
+        """Its API, version 3: what users know as OS_AUTH_URL."""
+        return f"{self.server.url}/v3"
+
+    def _write_keys(self, name: str) -> pathlib.Path:
+        """Make a key repository with a primary and a staged key.
+
+        ``keystone-manage fernet_setup`` does the same and takes 2 s for it.
+        """
+        repository = self.directory / name
+        repository.mkdir(mode=0o700)
+        for key in ("0", "1"):
+            path = repository / key
+            path.touch(mode=0o600)
+            path.write_bytes(base64.urlsafe_b64encode(secrets.token_bytes(32)))
+        return repository
+
+    def _write_config(self) -> None:
+        repositories: dict[str, dict[str, object]] = {
+            name: {"key_repository": self._write_keys(name)}
+            for name in _KEY_SECTIONS
+        }
+        database = f"sqlite:///{self.directory}/keystone.sqlite"
+        own: settings.Settings = {
+            # In the memory of the one process that serves it.
+            "cache": {"backend": "dogpile.cache.memory_pickle"},
+            # A request under way may put an endpoint back that was moved.
+            "catalog": {"caching": False},
+            "database": {"connection": database},
+            "token": {"provider": "fernet"},
+            # The least that bcrypt takes: these passwords live for minutes.
+            "identity": {"password_hash_rounds": 4},
+        }
+        path = self.directory / "keystone.conf"
+        settings.write(path, settings.merge(repositories, own))
+
+    def _manage(self, *arguments: str) -> None:
+        self._supervisor.run(
+            f"keystone-{arguments[0]}",
+            [
+                process.script("keystone-manage"),
+                "--config-file",
+                str(self.directory / "keystone.conf"),
+                *arguments,
+            ],
+            # Not an argument: those are for all to see.
+            {"OS_BOOTSTRAP_PASSWORD": self.admin_password},
+        )
+
+    def start(self, region: str) -> None:
+        """Configure Keystone, fill its database and serve it.
+
+        :param region: the region that its own endpoints belong to
+        """
+        self.directory.mkdir()
+        self._write_config()
+        self._manage("db_sync")
+        urls = [
+            word
+            for interface in ("public", "internal", "admin")
+            for word in (f"--bootstrap-{interface}-url", self.url)
+        ]
+        self._manage("bootstrap", "--bootstrap-region-id", region, *urls)
+        self.server.start(
+            self._supervisor, {"OS_KEYSTONE_CONFIG_DIR": str(self.directory)}
+        )
+
+    def password_auth(
+        self, user: str, password: str, project: str
+    ) -> v3.Password:
+        """Return what logs a user in to a project."""
+        return v3.Password(
+            auth_url=self.url,
+            username=user,
+            password=password,
+            project_name=project,
+            user_domain_id=DOMAIN_ID,
+            project_domain_id=DOMAIN_ID,
+        )
+
+
+class Identity:
+    """What an administrator does in Keystone, over its REST API.
+
+    Every method raises keystoneauth's errors when Keystone refuses.
+    """
+
+    def __init__(self, keystone: Keystone) -> None:
+        auth = keystone.password_auth(ADMIN, keystone.admin_password, ADMIN)
+        self._keystone = keystone
+        self._client = adapter.Adapter(
+            new_session(auth), endpoint_override=keystone.url
+        )
+        self._roles = {
+            role["name"]: role["id"]
+            for role in self._client.get("/roles").json()["roles"]
+        }
+
+    def _create(
+        self, kind: str, values: dict[str, object], path: str | None = None
+    ) -> str:
+        """Create a resource and return its id."""
+        answer = self._client.post(path or f"/{kind}s", json={kind: values})
+        return typing.cast(str, answer.json()[kind]["id"])
+
+    def administrator(self) -> User:
+        """Return who does all this."""
+        user_id = self._client.get_user_id()
+        assert user_id
+        return User(ADMIN, user_id, self._keystone.admin_password)
+
+    def join_region(self, region: str, url: str) -> None:
+        """Create a region that this Keystone serves as well.
+
+        :param url: the identity endpoint of that region
+        """
+        self._create("region", {"id": region})
+        services = self._client.get("/services?type=identity").json()
+        service_id = services["services"][0]["id"]
+        for interface in ("public", "internal"):
+            self.create_endpoint(service_id, region, interface, url)
+
+    def create_service(self, name: str, service_type: str) -> str:
+        """Create a service and return its id."""
+        return self._create("service", {"name": name, "type": service_type})
+
+    def create_endpoint(
+        self, service_id: str, region: str, interface: str, url: str
+    ) -> str:
+        """Create an endpoint and return its id."""
+        values: dict[str, object] = {
+            "service_id": service_id,
+            "region_id": region,
+            "interface": interface,
+            "url": url,
+        }
+        return self._create("endpoint", values)
+
+    def move_endpoint(self, endpoint_id: str, url: str) -> None:
+        """Let an endpoint point elsewhere."""
+        self._client.patch(
+            f"/endpoints/{endpoint_id}", json={"endpoint": {"url": url}}
+        )
+
+    def create_project(self, name: str, tags: Iterable[str] = ()) -> str:
+        """Create a project in the default domain and return its id."""
+        values: dict[str, object] = {
+            "name": name,
+            "domain_id": DOMAIN_ID,
+            "tags": list(tags),
+        }
+        return self._create("project", values)
+
+    def set_tags(self, project_id: str, tags: Iterable[str]) -> None:
+        """Give a project these tags and no other."""
+        self._client.put(
+            f"/projects/{project_id}/tags", json={"tags": list(tags)}
+        )
+
+    def create_user(self, name: str, password: str | None = None) -> User:
+        """Create a user in the default domain.
+
+        :param password: None makes a random one
+        """
+        password = password or secrets.token_hex()
+        values: dict[str, object] = {
+            "name": name,
+            "domain_id": DOMAIN_ID,
+            "password": password,
+        }
+        return User(name, self._create("user", values), password)
+
+    def grant(self, user_id: str, project_id: str, role: str) -> None:
+        """Give a user a role on a project."""
+        self._client.put(self._grant_path(user_id, project_id, role))
+
+    def revoke(self, user_id: str, project_id: str, role: str) -> None:
+        """Take a role on a project from a user."""
+        self._client.delete(self._grant_path(user_id, project_id, role))
+
+    def _grant_path(self, user_id: str, project_id: str, role: str) -> str:
+        role_id = self._roles[role]
+        return f"/projects/{project_id}/users/{user_id}/roles/{role_id}"
+
+    def create_application_credential(
+        self, user: User, project: str, unrestricted: bool = False
+    ) -> ApplicationCredential:
+        """Let a user create an application credential for a project.
+
+        :param unrestricted: whether it may create others of its kind
+        """
+        auth = self._keystone.password_auth(user.name, user.password, project)
+        client = adapter.Adapter(
+            new_session(auth), endpoint_override=self._keystone.url
+        )
+        values = {"name": secrets.token_hex(8), "unrestricted": unrestricted}
+        answer = client.post(
+            f"/users/{user.id}/application_credentials",
+            json={"application_credential": values},
+        ).json()["application_credential"]
+        return ApplicationCredential(answer["id"], answer["secret"])

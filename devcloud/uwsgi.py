@@ -1,0 +1,132 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Serves a WSGI application on a port, by uWSGI."""
+
+import pathlib
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+
+from devcloud import ports
+from devcloud import process
+
+# uWSGI allocates for every descriptor that it could have.
+_MAX_DESCRIPTORS = 1024
+
+
+class Server:
+    """A WSGI application on one port, which can be stopped and started.
+
+    The port is bound at once, so that a taken one shows before anything runs
+    and nobody can take it meanwhile; uWSGI inherits the socket.
+
+    :param name: names it in messages, and its log
+    :param module: where the application is, as ``package.module:callable``
+    :param port: where it shall listen; None takes a free port
+    :raises ports.PortTaken: when the port is in use
+    """
+
+    def __init__(self, name: str, module: str, port: int | None) -> None:
+        self.name = name
+        self.module = module
+        self.threads = 4
+        self.processes = 1
+        self.health_path = "/"
+        self.process: process.Process | None = None
+        self._listener: socket.socket | None = ports.listen(port, name)
+        self.port = ports.number(self._listener)
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a path."""
+        return f"http://{ports.HOST}:{self.port}"
+
+    def close(self) -> None:
+        """Give back a port that was bound and not served yet."""
+        if self._listener:
+            self._listener.close()
+            self._listener = None
+
+    def _command(self, descriptor: int) -> list[str]:
+        command = [
+            process.script("uwsgi"),
+            "--http-socket",
+            f"fd://{descriptor}",
+            "--module",
+            self.module,
+            "--processes",
+            str(self.processes),
+            "--threads",
+            str(self.threads),
+            "--max-fd",
+            str(_MAX_DESCRIPTORS),
+            # It closes each connection after its answer. A client that is
+            # not told may send its next request into the closing one.
+            "--add-header",
+            "Connection: close",
+        ]
+        switches = "master need-app enable-threads die-on-term no-orphans"
+        return command + [f"--{switch}" for switch in switches.split()]
+
+    def start(
+        self,
+        supervisor: process.Supervisor,
+        extra_env: Mapping[str, str],
+        timeout: float = 120.0,
+    ) -> None:
+        """Start the server and wait until the application answers.
+
+        :param timeout: seconds
+        :raises process.ProcessError: with the end of its log, when it cannot
+        """
+        listener = self._listener or ports.listen(self.port, self.name)
+        self._listener = listener
+        descriptor = listener.fileno()
+        self.process = supervisor.spawn(
+            self.name, self._command(descriptor), extra_env, [descriptor]
+        )
+        # Only the child may hold the socket: when it dies, a client is told.
+        self.close()
+        with process.report_on(self.process):
+            self._knock(timeout)
+
+    def _knock(self, timeout: float) -> None:
+        """Wait in the listen queue until the application answers.
+
+        :raises OSError: when it does not, or with a server error
+        """
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        url = f"{self.url}{self.health_path}"
+        try:
+            opener.open(url, timeout=timeout).close()
+        except urllib.error.HTTPError as exc:
+            exc.close()
+            if exc.code >= 500:
+                raise
+
+    def stop(self, supervisor: process.Supervisor) -> None:
+        """Stop the server; from then on its port refuses connections."""
+        if self.process:
+            supervisor.stop(self.process)
+            self.process = None
+
+    @property
+    def log_path(self) -> pathlib.Path:
+        """Where it logs.
+
+        :raises process.ProcessError: when it does not run
+        """
+        if not self.process:
+            raise process.ProcessError(f"{self.name} does not run")
+        return self.process.log_path

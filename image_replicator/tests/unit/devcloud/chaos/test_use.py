@@ -1,0 +1,94 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A leak is found, and what only varies is none."""
+
+import os
+import threading
+
+import testtools
+
+from devcloud.chaos import use
+
+
+class TestWatch(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.number = 0
+
+    def _violations(self, sample: use.Sample, **leaks: float) -> list[str]:
+        """Return what is found where things grow with each sample."""
+
+        def ask() -> use.Sample:
+            self.number += 1
+            varies = self.number % 3 - 1
+            return {
+                what: value
+                + varies
+                + leaks.get(what.split()[-1], 0.0) * self.number
+                for what, value in sample.items()
+            }
+
+        watch = use.Watch({"w": ask})
+        for _ in range(200):
+            watch.sample()
+        return list(watch.violations())
+
+    def test_what_varies_does_not_grow(self) -> None:
+        sample = {
+            "MiB of memory": 80.0,
+            "threads": 12.0,
+            "file descriptors": 30.0,
+            "database connections": 6.0,
+        }
+        self.assertEqual([], self._violations(sample))
+
+    def test_a_leak_is_found(self) -> None:
+        for what, leak in {
+            "MiB of memory": 0.1,
+            "threads": 0.1,
+            "file descriptors": 0.1,
+            "database connections": 0.1,
+        }.items():
+            found = self._violations({what: 10.0}, **{what.split()[-1]: leak})
+            self.assertEqual(1, len(found))
+            self.assertIn(f"w: {what}: it grows", found[0])
+
+    def test_one_that_has_ended_is_not_judged(self) -> None:
+        def ask() -> use.Sample:
+            raise ProcessLookupError
+
+        watch = use.Watch({"w": ask})
+        watch.sample()
+        self.assertEqual(
+            ["w: 0 samples are too few"], list(watch.violations())
+        )
+
+    def test_a_process(self) -> None:
+        before = use.of_process(os.getpid())
+        read, write = os.pipe()
+        self.addCleanup(os.close, read)
+        self.addCleanup(os.close, write)
+        end = threading.Event()
+        thread = threading.Thread(target=end.wait)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(end.set)
+        memory = bytearray(os.urandom(64 * use.MEBIBYTE))
+        after = use.of_process(os.getpid())
+        self.assertEqual(before["threads"] + 1, after["threads"])
+        self.assertEqual(
+            before["file descriptors"] + 2, after["file descriptors"]
+        )
+        grown = after["MiB of memory"] - before["MiB of memory"]
+        self.assertGreater(grown, 32)
+        del memory
