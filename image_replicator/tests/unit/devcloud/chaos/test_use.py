@@ -12,12 +12,26 @@
 
 """A leak is found, and what only varies is none."""
 
-import os
-import threading
+import subprocess
+import sys
 
 import testtools
 
 from devcloud.chaos import use
+
+# A process that takes a thread, two descriptors and 64 MiB when it is told to.
+_GROWING = """
+import os, sys, threading
+print("begun", flush=True)
+sys.stdin.readline()
+end = threading.Event()
+threading.Thread(target=end.wait).start()
+os.pipe()
+memory = bytearray(os.urandom(64 << 20))
+print("grown", flush=True)
+sys.stdin.readline()
+end.set()
+"""
 
 
 class TestWatch(testtools.TestCase):
@@ -74,21 +88,22 @@ class TestWatch(testtools.TestCase):
         )
 
     def test_a_process(self) -> None:
-        before = use.of_process(os.getpid())
-        read, write = os.pipe()
-        self.addCleanup(os.close, read)
-        self.addCleanup(os.close, write)
-        end = threading.Event()
-        thread = threading.Thread(target=end.wait)
-        thread.start()
-        self.addCleanup(thread.join)
-        self.addCleanup(end.set)
-        memory = bytearray(os.urandom(64 * use.MEBIBYTE))
-        after = use.of_process(os.getpid())
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _GROWING],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.addCleanup(child.communicate)
+        assert child.stdin and child.stdout
+        child.stdout.readline()
+        before = use.of_process(child.pid)
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        after = use.of_process(child.pid)
         self.assertEqual(before["threads"] + 1, after["threads"])
         self.assertEqual(
             before["file descriptors"] + 2, after["file descriptors"]
         )
         grown = after["MiB of memory"] - before["MiB of memory"]
         self.assertGreater(grown, 32)
-        del memory
