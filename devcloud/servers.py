@@ -15,7 +15,7 @@
 Each has a temporary directory, a port of 127.0.0.1, no password, and nothing
 to do with the servers that this machine may run as services::
 
-    server = self.useFixture(servers.MariaDB())
+    server = self.useFixture(mariadb.MariaDB())
     url = server.create_database("jobs")
     server.stop(kill=True)
     server.start()
@@ -24,19 +24,14 @@ Who cannot find the programs skips its test; in CI (CI=true) it fails.
 """
 
 import contextlib
-import getpass
-import os
 import pathlib
-import pwd
 import shutil
-import signal
 import tempfile
 import time
-import unittest
 from collections.abc import Iterator
-from collections.abc import Sequence
 from typing import Any
 from typing import ClassVar
+from typing import Final
 
 import fixtures
 import sqlalchemy as sa
@@ -45,27 +40,7 @@ from sqlalchemy import pool
 from devcloud import ports
 from devcloud import process
 
-_PATIENCE = 60.0  # seconds for a server to come up, or to go
-_POSTGRESQL_PROGRAMS = pathlib.Path("/usr/lib/postgresql")
-_POSTGRESQL_USER = "postgres"  # of the machine, as it refuses to run as root
-
-
-def _find(program: str, directories: Sequence[pathlib.Path] = ()) -> str:
-    """Return the path of a server's program.
-
-    :param directories: to look into before those of PATH
-    :raises unittest.SkipTest: when it is not there, in CI AssertionError
-    """
-    places = [str(directory) for directory in directories]
-    # Where distributions put daemons, which a user's PATH may leave out.
-    places += [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]
-    found = shutil.which(program, path=os.pathsep.join(places))
-    if found:
-        return found
-    message = f"{program} is not installed, so no server can be started"
-    if os.environ.get("CI") == "true":
-        raise AssertionError(message)
-    raise unittest.SkipTest(message)
+PATIENCE: Final = 60.0  # seconds for a server to come up, or to go
 
 
 class Server(fixtures.Fixture):
@@ -198,7 +173,7 @@ class Server(fixtures.Fixture):
         self._process = self._supervisor.spawn(
             self.drivername, self._command()
         )
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not self._serves():
             if not self._process.running or time.monotonic() > deadline:
                 raise process.ProcessError(self._process.ending())
@@ -220,7 +195,7 @@ class Server(fixtures.Fixture):
         if self._process is None:
             return
         self._end(self._process, kill)
-        self._process.wait(_PATIENCE)
+        self._process.wait(PATIENCE)
         self._supervisor.stop(self._process)
         self._process = None
 
@@ -228,186 +203,3 @@ class Server(fixtures.Fixture):
         """Stop the server and start it again."""
         self.stop(kill)
         self.start()
-
-
-class MariaDB(Server):
-    """A MariaDB."""
-
-    drivername = "mysql+pymysql"
-    administrator = "root"
-    administrative_database = "mysql"
-
-    def _find_programs(self) -> None:
-        self._server = _find("mariadbd")
-        self._installer = _find("mariadb-install-db")
-
-    def _make_data(self) -> None:
-        self._supervisor.run(
-            "mariadb-install-db",
-            [
-                self._installer,
-                "--no-defaults",
-                f"--datadir={self.directory}/data",
-                f"--user={getpass.getuser()}",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-                "--skip-name-resolve",
-            ],
-        )
-
-    def _command(self) -> list[str]:
-        options = {
-            "datadir": f"{self.directory}/data",
-            "user": getpass.getuser(),
-            "bind-address": ports.HOST,
-            "port": self.port,
-            "socket": f"{self.directory}/socket",
-            "pid-file": f"{self.directory}/pid",
-            "innodb-buffer-pool-size": "32M",
-            "innodb-log-file-size": "16M",
-            # What is committed outlives the server, if not the machine.
-            "innodb-flush-log-at-trx-commit": 2,
-            "performance-schema": "OFF",
-        }
-        return [
-            self._server,
-            "--no-defaults",
-            "--skip-name-resolve",
-            *(f"--{name}={value}" for name, value in options.items()),
-        ]
-
-    def _end(self, server: process.Process, kill: bool) -> None:
-        if kill:
-            server.kill()
-        else:
-            server.terminate()
-
-    def create_database(self, name: str) -> str:
-        self._execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
-        return self.create_user(name, name)
-
-    def create_user(self, name: str, database: str) -> str:
-        self._execute(
-            f"CREATE USER `{name}`@`{ports.HOST}`",
-            f"GRANT ALL ON `{database}`.* TO `{name}`@`{ports.HOST}`",
-        )
-        return self.url(database, name)
-
-    def set_read_only(self, read_only: bool) -> None:
-        self._execute(f"SET GLOBAL read_only = {read_only:d}")
-
-    def connections(self, database: str) -> int:
-        return int(
-            self._ask(
-                "SELECT COUNT(*) FROM information_schema.processlist"
-                " WHERE db = :database",
-                database=database,
-            )
-        )
-
-
-class PostgreSQL(Server):
-    """A PostgreSQL."""
-
-    drivername = "postgresql+psycopg2"
-    administrator = "postgres"
-    administrative_database = "postgres"
-
-    def _find_programs(self) -> None:
-        releases = sorted(
-            _POSTGRESQL_PROGRAMS.glob("[0-9]*"),
-            key=lambda path: float(path.name),
-            reverse=True,
-        )
-        places = [release / "bin" for release in releases]
-        self._server = _find("postgres", places)
-        self._installer = _find("initdb", places)
-        self._prefix: list[str] = []
-        if os.geteuid() == 0:
-            self._prefix = [
-                _find("setpriv"),
-                f"--reuid={_POSTGRESQL_USER}",
-                f"--regid={_POSTGRESQL_USER}",
-                "--init-groups",
-            ]
-
-    def _make_data(self) -> None:
-        data = self.directory / "data"
-        data.mkdir(mode=0o700)
-        if self._prefix:
-            user = pwd.getpwnam(_POSTGRESQL_USER)
-            os.chown(data, user.pw_uid, user.pw_gid)
-            self.directory.chmod(0o711)
-        self._supervisor.run(
-            "initdb",
-            [
-                *self._prefix,
-                self._installer,
-                f"--pgdata={data}",
-                f"--username={self.administrator}",
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--no-sync",
-            ],
-        )
-
-    def _command(self) -> list[str]:
-        options = {
-            "listen_addresses": ports.HOST,
-            "port": self.port,
-            "unix_socket_directories": "",
-            "shared_buffers": "16MB",
-            # What is committed outlives the server, if not the machine.
-            "fsync": "off",
-        }
-        return [
-            *self._prefix,
-            self._server,
-            "-D",
-            f"{self.directory}/data",
-            *(
-                word
-                for name, value in options.items()
-                for word in ("-c", f"{name}={value}")
-            ),
-        ]
-
-    def _end(self, server: process.Process, kill: bool) -> None:
-        # Its children have sessions of their own. At SIGQUIT it takes them
-        # along on the spot, and recovers at the next start as from SIGKILL.
-        server.send_signal(signal.SIGQUIT if kill else signal.SIGINT)
-
-    def create_database(self, name: str) -> str:
-        self._execute(
-            f'CREATE ROLE "{name}" LOGIN',
-            f'CREATE DATABASE "{name}" OWNER "{name}"',
-        )
-        return self.url(name)
-
-    def create_user(self, name: str, database: str) -> str:
-        self._execute(f'CREATE ROLE "{name}" LOGIN IN ROLE "{database}"')
-        return self.url(database, name)
-
-    def set_read_only(self, read_only: bool) -> None:
-        value = "on" if read_only else "off"
-        self._execute(
-            f"ALTER SYSTEM SET default_transaction_read_only = {value}",
-            "SELECT pg_reload_conf()",
-        )
-        # The server tells its children before it lets another one in.
-        show = "SHOW default_transaction_read_only"
-        deadline = time.monotonic() + _PATIENCE
-        while self._ask(show) != value:
-            if time.monotonic() > deadline:
-                raise process.ProcessError("the server takes no orders")
-            time.sleep(0.01)
-
-    def connections(self, database: str) -> int:
-        return int(
-            self._ask(
-                "SELECT COUNT(*) FROM pg_stat_activity"
-                " WHERE datname = :database",
-                database=database,
-            )
-        )

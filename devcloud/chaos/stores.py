@@ -19,6 +19,8 @@ from typing import ClassVar
 import fixtures
 
 from devcloud import cloud
+from devcloud import mariadb
+from devcloud import postgresql
 from devcloud import servers
 
 _NAME = "chaos"
@@ -140,13 +142,13 @@ class OnServer(Store):
 class MariaDB(OnServer):
     """On a MariaDB."""
 
-    server_class = servers.MariaDB
+    server_class = mariadb.MariaDB
 
 
 class PostgreSQL(OnServer):
     """On a PostgreSQL."""
 
-    server_class = servers.PostgreSQL
+    server_class = postgresql.PostgreSQL
 
 
 STORES = {"sqlite": SQLite, "mariadb": MariaDB, "postgresql": PostgreSQL}

@@ -26,6 +26,8 @@ import unittest
 import fixtures
 
 from devcloud import cloud
+from devcloud import mariadb
+from devcloud import postgresql
 from devcloud import process
 from devcloud import proxy
 from devcloud import servers
@@ -137,7 +139,7 @@ class OnServerMixin(OutageTestCase):
 
 
 class TestMariaDB(OnServerMixin):
-    server_class = servers.MariaDB
+    server_class = mariadb.MariaDB
 
     def test_it_crashes(self) -> None:
         self.check_crash()
@@ -147,7 +149,7 @@ class TestMariaDB(OnServerMixin):
 
 
 class TestPostgreSQL(OnServerMixin):
-    server_class = servers.PostgreSQL
+    server_class = postgresql.PostgreSQL
 
     def test_it_crashes(self) -> None:
         self.check_crash()

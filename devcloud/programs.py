@@ -1,0 +1,37 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Finds the programs of this machine that the test cloud starts."""
+
+import os
+import pathlib
+import shutil
+import unittest
+from collections.abc import Sequence
+
+
+def find(program: str, directories: Sequence[pathlib.Path] = ()) -> str:
+    """Return the path of a program.
+
+    :param directories: to look into before those of PATH
+    :raises unittest.SkipTest: when it is not there, in CI AssertionError
+    """
+    places = [str(directory) for directory in directories]
+    # Where distributions put daemons, which a user's PATH may leave out.
+    places += [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]
+    found = shutil.which(program, path=os.pathsep.join(places))
+    if found:
+        return found
+    message = f"{program} is not installed, so it cannot be started"
+    if os.environ.get("CI") == "true":
+        raise AssertionError(message)
+    raise unittest.SkipTest(message)
