@@ -19,6 +19,8 @@ to the log where the error is met.
 
 from http import HTTPStatus
 
+from image_replicator.errors import ErrorCode
+
 
 class ImageReplicatorError(Exception):
     """Base of all errors that this project raises on purpose."""
@@ -141,11 +143,11 @@ class ClaimLost(ImageReplicatorError):
 class TransferError(ImageReplicatorError):
     """A copy failed.
 
-    :param code: a short, stable word for the kind of failure.
+    :param code: the kind of failure.
     :param message: what happened, fit to be kept with the job and shown.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message

@@ -20,6 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "_ext"))
 project = "image replicator"
 copyright = "The image replicator authors"
 extensions = [
+    "error_codes",
     "job_statuses",
     "openstackdocstheme",
     "oslo_config.sphinxext",

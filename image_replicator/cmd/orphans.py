@@ -31,6 +31,7 @@ from image_replicator import metadata
 from image_replicator.cmd import arguments
 from image_replicator.cmd import output
 from image_replicator.db import repository
+from image_replicator.errors import Side
 from image_replicator.images import region as ir_region
 
 _COLUMNS: Final = {
@@ -119,7 +120,7 @@ class _Cleaner:
             self._identity.session,
             region_id,
             self._conf.service_auth.valid_interfaces,
-            "destination",
+            Side.DESTINATION,
             ir_region.Timeouts(
                 connect=self._conf.transfer.connect_timeout,
                 read=self._conf.transfer.read_timeout,

@@ -26,6 +26,7 @@ from image_replicator.db import errors
 from image_replicator.db import models
 from image_replicator.db import repository
 from image_replicator.db import statements
+from image_replicator.errors import ErrorCode
 from image_replicator.jobs import ACTIVE
 from image_replicator.jobs import Claim
 from image_replicator.jobs import JobStatus
@@ -124,19 +125,19 @@ class HeldJobs(repository.JobRepository):
             verification_destination=verification.destination,
         )
 
-    def fail(self, claim: Claim, code: str, message: str) -> None:
+    def fail(self, claim: Claim, code: ErrorCode, message: str) -> None:
         """The copy, or its cancelation, failed for good."""
         self._move(
             claim,
             {JobStatus.REPLICATING, JobStatus.CANCELING},
             JobStatus.ERROR,
             bytes_per_second=None,
-            error_code=code,
+            error_code=code.word,
             error_message=message,
         )
 
     def retry(
-        self, claim: Claim, seconds: float, code: str, message: str
+        self, claim: Claim, seconds: float, code: ErrorCode, message: str
     ) -> None:
         """The attempt failed, and another is made later.
 
@@ -145,7 +146,7 @@ class HeldJobs(repository.JobRepository):
         self._requeue(
             claim,
             retry_at=models.from_now(seconds),
-            error_code=code,
+            error_code=code.word,
             error_message=message,
         )
 

@@ -21,18 +21,21 @@ import requests
 
 from image_replicator import exception
 from image_replicator import images
+from image_replicator.errors import ErrorCode
+from image_replicator.errors import Kind
+from image_replicator.errors import Side
 
-#: The part of an error's code that tells what an image service meant.
-KINDS: Final[dict[int, str]] = {
-    HTTPStatus.BAD_REQUEST: "refused",
-    HTTPStatus.UNAUTHORIZED: "unauthorized",
-    HTTPStatus.FORBIDDEN: "forbidden",
-    HTTPStatus.NOT_FOUND: "not_found",
-    HTTPStatus.CONFLICT: "conflict",
-    HTTPStatus.GONE: "gone",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "quota_exceeded",
-    HTTPStatus.TOO_MANY_REQUESTS: "busy",
-    HTTPStatus.SERVICE_UNAVAILABLE: "unavailable",
+#: The meaning of each status; of any other it is Kind.FAILED.
+KINDS: Final[dict[int, Kind]] = {
+    HTTPStatus.BAD_REQUEST: Kind.REFUSED,
+    HTTPStatus.UNAUTHORIZED: Kind.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN: Kind.FORBIDDEN,
+    HTTPStatus.NOT_FOUND: Kind.NOT_FOUND,
+    HTTPStatus.CONFLICT: Kind.CONFLICT,
+    HTTPStatus.GONE: Kind.GONE,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Kind.QUOTA_EXCEEDED,
+    HTTPStatus.TOO_MANY_REQUESTS: Kind.BUSY,
+    HTTPStatus.SERVICE_UNAVAILABLE: Kind.UNAVAILABLE,
 }
 
 #: Not 408, which a load balancer may answer in the service's place, nor 409:
@@ -54,11 +57,11 @@ class Refused(exception.TransferError):
 
 
 def refusal(
-    reply: requests.Response, side: str, region: str, doing: str
+    reply: requests.Response, side: Side, region: str, doing: str
 ) -> exception.TransferError:
     """Return the error that an unexpected answer stands for.
 
-    :param side: begins the error's code.
+    :param side: of the copy that the image service stands on.
     :param doing: what was asked for, in words.
     """
     status = reply.status_code
@@ -66,7 +69,7 @@ def refusal(
     if status in REFUSALS:
         error_class = Refused
     return error_class(
-        f"{side}_{KINDS.get(status, 'failed')}",
+        ErrorCode.of(side, KINDS.get(status, Kind.FAILED)),
         f"The image service of region {region} answered {status} to "
         f"{doing}{_explanation(reply)}",
     )

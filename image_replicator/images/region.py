@@ -28,6 +28,9 @@ from oslo_log import log as logging
 
 from image_replicator import exception
 from image_replicator import images
+from image_replicator.errors import ErrorCode
+from image_replicator.errors import Kind
+from image_replicator.errors import Side
 from image_replicator.images import answers
 from image_replicator.images import download
 
@@ -88,13 +91,13 @@ class RegionImages:
     """The images of one region, worked on with our own credentials.
 
     Every method raises :class:`~image_replicator.exception.TransferError`
-    when the service refuses or does not answer. Its code begins with
-    ``side``.
+    when the service refuses or does not answer. Its code has
+    this side.
 
     :param session: with the credentials.
     :param region: as the catalogue names it.
     :param interfaces: of the endpoint, the preferred one first.
-    :param side: ``source`` or ``destination``: which part of a copy this is.
+    :param side: of a copy that this region is.
     :ivar latency: seconds that the service took for its latest answer.
     """
 
@@ -103,7 +106,7 @@ class RegionImages:
         session: ksa_session.Session,
         region: str,
         interfaces: list[str],
-        side: str,
+        side: Side,
         timeouts: Timeouts,
     ) -> None:
         self._session = session
@@ -259,7 +262,7 @@ class RegionImages:
 
     def _read_failed(self) -> exception.TransferError:
         return self._error(
-            "read_failed",
+            Kind.READ_FAILED,
             f"Reading the image from region {self._region} broke off.",
         )
 
@@ -299,7 +302,7 @@ class RegionImages:
         ) as error:
             LOG.warning("%s %s in %s: %s", method, path, self._region, error)
             raise self._error(
-                "unreachable",
+                Kind.UNREACHABLE,
                 f"The image service of region {self._region} does not "
                 "answer, or broke the connection.",
             ) from error
@@ -327,7 +330,7 @@ class RegionImages:
             parsed: dict[str, Any] = reply.json()
         except ValueError as error:
             raise self._error(
-                "failed",
+                Kind.FAILED,
                 f"What answers for the image service of region {self._region} "
                 "is none: it showed no image.",
             ) from error
@@ -340,14 +343,14 @@ class RegionImages:
                 self._session, self._region, self._interfaces
             )
         except ksa_exc.EndpointNotFound as error:
-            raise self._error("not_in_catalogue", str(error)) from error
+            raise self._error(Kind.NOT_IN_CATALOGUE, str(error)) from error
         except ksa_exc.ClientException as error:
             raise self._no_token(error) from error
 
     def _no_token(self, error: Exception) -> exception.TransferError:
         LOG.error("Keystone gives us no token: %s", error)
         return exception.TransferError(
-            "identity_unavailable",
+            ErrorCode.IDENTITY_UNAVAILABLE,
             "The identity service does not give the image replicator a token.",
         )
 
@@ -357,8 +360,8 @@ class RegionImages:
         if reply.status_code not in expected:
             raise answers.refusal(reply, self._side, self._region, doing)
 
-    def _error(self, kind: str, message: str) -> exception.TransferError:
-        return exception.TransferError(f"{self._side}_{kind}", message)
+    def _error(self, kind: Kind, message: str) -> exception.TransferError:
+        return exception.TransferError(ErrorCode.of(self._side, kind), message)
 
 
 def _was_closed(error: BaseException | None) -> bool:

@@ -40,6 +40,8 @@ from image_replicator import exception
 from image_replicator import metadata
 from image_replicator.conf import loading
 from image_replicator.db import queue as db_queue
+from image_replicator.errors import ErrorCode
+from image_replicator.errors import Side
 from image_replicator.images import connections as image_connections
 from image_replicator.images import region
 from image_replicator.jobs import Claim
@@ -300,9 +302,11 @@ class Engine:
             claim,
             queue=self._queue,
             outages=self._outages,
-            source=self._images(job.source_region_id, "source", own.session),
+            source=self._images(
+                job.source_region_id, Side.SOURCE, own.session
+            ),
             destination=self._images(
-                job.destination_region_id, "destination", own.session
+                job.destination_region_id, Side.DESTINATION, own.session
             ),
             connections=own,
             rules=metadata.rules_from(self._conf),
@@ -315,7 +319,7 @@ class Engine:
     def _images(
         self,
         region_id: str,
-        side: str,
+        side: Side,
         session: ksa_session.Session | None = None,
     ) -> region.RegionImages:
         options = self._conf.transfer
@@ -361,7 +365,7 @@ def _end_of(copy: transfer.Transfer) -> settlement.End:
 
 def _unforeseen(job: Job) -> settlement.Failed:
     return settlement.Failed(
-        "internal_error",
+        ErrorCode.INTERNAL_ERROR,
         "The copy failed for a reason that only the worker's log tells; "
         f"look for request {job.request_id} there.",
     )
@@ -376,7 +380,7 @@ _ENDS_OF_STOPPED: Final = {
 
 #: Of a job that was begun as often as the operator allows.
 _SPENT: Final = settlement.Failed(
-    "attempts_exhausted",
+    ErrorCode.ATTEMPTS_EXHAUSTED,
     "Every worker that began the copy was lost before it came to an end.",
 )
 

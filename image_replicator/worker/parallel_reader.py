@@ -52,9 +52,6 @@ _READING_PER_WAITING: Final = 3
 _ADAPT_SECONDS: Final = 0.2
 _ADAPT_LATENCIES: Final = 2
 
-#: Ends of the codes of errors that say that the source is overloaded.
-_BUSY: Final = ("_busy", "_unavailable")
-
 
 @dataclasses.dataclass
 class _Piece:
@@ -325,7 +322,7 @@ class ParallelReader:
 
     def _failed(self, error: exception.TransferError) -> None:
         LOG.info("%s Taking it up again.", error.message)
-        if error.code.endswith(_BUSY):
+        if error.code.busy:
             with self._lock:
                 self._tuner.back_off()
 

@@ -18,6 +18,7 @@ from collections.abc import Generator
 from typing import Final
 
 from image_replicator import exception
+from image_replicator.errors import ErrorCode
 from image_replicator.images import download
 from image_replicator.worker import retry
 
@@ -141,7 +142,7 @@ def size_differs(size: int) -> exception.TransferError:
     :param size: bytes of the image, as its service shows it.
     """
     return exception.TransferError(
-        "source_size_differs",
+        ErrorCode.SOURCE_SIZE_DIFFERS,
         "The data is not of the size that the image is said to have, "
         f"{size} bytes.",
     )

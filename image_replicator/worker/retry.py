@@ -17,28 +17,16 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-#: What trying again cannot help, by the end of an error's code.
-_FINAL: Final = (
-    "_refused",
-    "_forbidden",
-    "_not_found",
-    "_not_in_catalogue",
-    "_quota_exceeded",
-    "_not_active",
-    "_size_differs",
-)
+from image_replicator.errors import ErrorCode
+from image_replicator.errors import Recovery
 
-#: Bytes can change on the way once; twice is no accident.
-_VERIFICATION: Final = "verification_failed"
-_VERIFICATION_ATTEMPTS: Final = 2
+#: How often a copy is begun that may have failed by accident.
+_ONCE_MORE_ATTEMPTS: Final = 2
 
 
-def may_pass(code: str) -> bool:
-    """Tell whether what failed may work later.
-
-    :param code: of the error.
-    """
-    return not code.endswith(_FINAL)
+def may_pass(code: ErrorCode) -> bool:
+    """Tell whether what failed may work later."""
+    return code.recovery is not Recovery.FINAL
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +45,7 @@ class Policy:
 
     def seconds_to_wait(
         self,
-        code: str,
+        code: ErrorCode,
         attempt: int,
         jitter: Callable[[], float] = random.random,
     ) -> float | None:
@@ -74,7 +62,7 @@ class Policy:
         doubled = self.delay * 2.0 ** min(attempt - 1, 64)
         return min(doubled, self.max_delay) * (1 - jitter() / 2)
 
-    def _most(self, code: str) -> int:
-        if code == _VERIFICATION:
-            return min(self.max_attempts, _VERIFICATION_ATTEMPTS)
+    def _most(self, code: ErrorCode) -> int:
+        if code.recovery is Recovery.ONCE_MORE:
+            return min(self.max_attempts, _ONCE_MORE_ATTEMPTS)
         return self.max_attempts

@@ -26,6 +26,8 @@ from oslo_log import log as logging
 
 from image_replicator import exception
 from image_replicator.db import queue
+from image_replicator.errors import ErrorCode
+from image_replicator.errors import Side
 from image_replicator.images import region
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
@@ -67,12 +69,12 @@ class Outcome(enum.Enum):
 class Failed:
     """A copy that failed.
 
-    :ivar code: a short, stable word for the kind of failure.
+    :ivar code: the kind of failure.
     :ivar message: the same for people.
     :ivar retry_in: seconds until it is tried again; None for never.
     """
 
-    code: str
+    code: ErrorCode
     message: str
     retry_in: float | None = None
 
@@ -91,7 +93,7 @@ class Settlement:
     def __init__(
         self,
         queue: queue.JobQueue,
-        images: Callable[[str, str], region.RegionImages],
+        images: Callable[[str, Side], region.RegionImages],
         retry_delay: float,
     ) -> None:
         self._queue = queue
@@ -157,7 +159,7 @@ class Settlement:
         else:
             self._queue.fail(
                 claim,
-                "cleanup_failed",
+                ErrorCode.CLEANUP_FAILED,
                 "The unfinished image could not be removed from region "
                 f"{job.destination_region_id}: {left.message}",
             )
@@ -200,7 +202,7 @@ class Settlement:
 
     def _remove(self, row: Job) -> None:
         assert row.reserved_image_id
-        destination = self._images(row.destination_region_id, "destination")
+        destination = self._images(row.destination_region_id, Side.DESTINATION)
         destination.remove(
             row.reserved_image_id, exists=row.destination_image_id is not None
         )

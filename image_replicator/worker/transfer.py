@@ -32,6 +32,7 @@ from image_replicator import exception
 from image_replicator import images
 from image_replicator import metadata
 from image_replicator.db import queue
+from image_replicator.errors import ErrorCode
 from image_replicator.images import answers
 from image_replicator.images import connections
 from image_replicator.images import region
@@ -200,12 +201,12 @@ class Transfer:
         image = self._source.show(self.job.source_image_id)
         if image["status"] != "active":
             raise exception.TransferError(
-                "source_not_active",
+                ErrorCode.SOURCE_NOT_ACTIVE,
                 f"The source image is {image['status']} by now.",
             )
         if image["size"] != self.job.image_size:
             raise exception.TransferError(
-                "source_size_differs",
+                ErrorCode.SOURCE_SIZE_DIFFERS,
                 "The source image's size is not what it was when the copy "
                 "was asked for.",
             )
@@ -217,7 +218,7 @@ class Transfer:
             carried = metadata.travelling(image, self._rules)
         except exception.MetadataRefused as error:
             raise exception.TransferError(
-                "metadata_refused", error.message
+                ErrorCode.METADATA_REFUSED, error.message
             ) from error
         self._check_stop()
         if self.job.reserved_image_id:

@@ -21,6 +21,7 @@ from typing import Final
 from typing import NoReturn
 
 from image_replicator import exception
+from image_replicator.errors import ErrorCode
 from image_replicator.images import region
 from image_replicator.jobs import Verification
 
@@ -99,7 +100,7 @@ def _digest(chunks: Iterable[bytes], algorithm: str) -> Digest:
         for chunk in chunks:
             hasher.update(chunk)
     except exception.TransferError as error:
-        if error.code.endswith("_size_differs"):
+        if error.code is ErrorCode.SOURCE_SIZE_DIFFERS:
             _mismatch("what is stored there is not of its size")
         raise
     return Digest(algorithm, hasher.hexdigest())
@@ -107,6 +108,6 @@ def _digest(chunks: Iterable[bytes], algorithm: str) -> Digest:
 
 def _mismatch(how: str) -> NoReturn:
     raise exception.TransferError(
-        "verification_failed",
+        ErrorCode.VERIFICATION_FAILED,
         f"The destination's image is not the source's: {how}.",
     )

@@ -26,6 +26,7 @@ import fixtures
 from keystoneauth1 import plugin
 from keystoneauth1 import session as ksa_session
 
+from image_replicator.errors import Side
 from image_replicator.images import region
 
 HOST = "127.0.0.1"
@@ -317,7 +318,7 @@ def new_session(**glances: FakeGlance) -> ksa_session.Session:
 def region_images(
     session: ksa_session.Session,
     name: str = "ot2",
-    side: str = "destination",
+    side: Side = Side.DESTINATION,
     **timeouts: float,
 ) -> region.RegionImages:
     """Return the images of a region, with a worker's patience."""

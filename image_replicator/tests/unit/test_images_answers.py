@@ -18,6 +18,7 @@ import fixtures
 from keystoneauth1 import exceptions as ksa_exc
 
 from image_replicator import exception
+from image_replicator.errors import Side
 from image_replicator.images import answers
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit import test_images_region
@@ -44,7 +45,7 @@ class TestErrors(test_images_region.RegionTestCase):
             self._assert_fails(f"destination_{kind}", self.images.show, ID)
 
     def test_the_code_says_which_side_it_was(self) -> None:
-        source = glances.region_images(self.session, side="source")
+        source = glances.region_images(self.session, side=Side.SOURCE)
         self._assert_fails("source_not_found", source.show, ID)
 
     def test_the_message_holds_region_status_and_glance_s_words(self) -> None:

@@ -37,7 +37,7 @@ class RegionTestCase(testtools.TestCase):
         error: exception.TransferError = self.assertRaises(
             exception.TransferError, method, *arguments, **kwargs
         )
-        self.assertEqual(code, error.code)
+        self.assertEqual(code, error.code.word)
         return error
 
 

@@ -31,6 +31,7 @@ import sqlalchemy as sa
 
 from image_replicator import exception
 from image_replicator.db import queue
+from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Claim
 from image_replicator.jobs import JobStatus
 from image_replicator.jobs import NewWorker
@@ -81,8 +82,12 @@ def work(jobs: queue.JobQueue) -> None:
 #: All the ways in which a copy comes to its end.
 _ENDS: tuple[Callable[[queue.JobQueue, Claim], Any], ...] = (
     lambda jobs, held: jobs.finish(held, 1000, 99, base.VERIFICATION),
-    lambda jobs, held: jobs.fail(held, "quota", "No room is left."),
-    lambda jobs, held: jobs.retry(held, 0.0, "busy", "It was busy."),
+    lambda jobs, held: jobs.fail(
+        held, ErrorCode.DESTINATION_QUOTA_EXCEEDED, "No room is left."
+    ),
+    lambda jobs, held: jobs.retry(
+        held, 0.0, ErrorCode.SOURCE_BUSY, "It was busy."
+    ),
     lambda jobs, held: jobs.give_back(held),
 )
 

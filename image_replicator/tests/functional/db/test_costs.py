@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from oslo_db.sqlalchemy import test_fixtures
 
 from image_replicator.db import listing
+from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Claim
 from image_replicator.jobs import FINAL
 from image_replicator.jobs import Job
@@ -248,7 +249,7 @@ class Costs(effort.Effort):
             "renew": lambda job_id: self.jobs.renew(_claim(job_id)),
             "give back": lambda job_id: self.jobs.give_back(_claim(job_id)),
             "retry": lambda job_id: self.jobs.retry(
-                _claim(job_id), 1, "busy", "It was busy."
+                _claim(job_id), 1, ErrorCode.SOURCE_BUSY, "It was busy."
             ),
             "finish": lambda job_id: self.jobs.finish(
                 _claim(job_id), 1000, 9, base.VERIFICATION

@@ -18,6 +18,7 @@ from typing import Any
 
 from oslo_db.sqlalchemy import test_fixtures
 
+from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Claim
 from image_replicator.jobs import JobStatus
 from image_replicator.tests.functional.db import base
@@ -110,7 +111,7 @@ class Fairness(base.JobsMixin):
         claim = self._claim()
         turn = self.read(claim.job_id)["turn"]
         self._ask("B", 3)
-        self.jobs.retry(claim, 0, "busy", "It was busy.")
+        self.jobs.retry(claim, 0, ErrorCode.SOURCE_BUSY, "It was busy.")
         self.assertEqual(turn, self.read(claim.job_id)["turn"])
         self.assertEqual(claim.job_id, self._claim().job_id)
 
@@ -118,7 +119,9 @@ class Fairness(base.JobsMixin):
         self,
     ) -> None:
         self._ask("A", 9)
-        self.jobs.retry(self._claim(), 1000, "busy", "It was busy.")
+        self.jobs.retry(
+            self._claim(), 1000, ErrorCode.SOURCE_BUSY, "It was busy."
+        )
         self.assertEqual("AAAA", self._serve(4))
         # Else all of B's would come before what A still waits for.
         self._ask("B", 4)

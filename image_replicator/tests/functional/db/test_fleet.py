@@ -17,6 +17,7 @@ from typing import Any
 
 from oslo_db.sqlalchemy import test_fixtures
 
+from image_replicator.errors import ErrorCode
 from image_replicator.jobs import JobStatus
 from image_replicator.jobs import NewWorker
 from image_replicator.tests.functional.db import base
@@ -143,7 +144,7 @@ class Workers(base.JobsMixin):
             for worker_id in ("a", "b", "a", "not shown", "b")
         ]
         self.jobs.finish(claims[0], 1000, 99, base.VERIFICATION)
-        self.jobs.retry(claims[1], 0, "busy", "It was busy.")
+        self.jobs.retry(claims[1], 0, ErrorCode.SOURCE_BUSY, "It was busy.")
         self.jobs.request_cancel(claims[4].job_id)
         self.assertEqual(
             {"a": [claims[2].job_id], "b": [claims[4].job_id], "idle": []},

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from image_replicator import exception
 from image_replicator.db import models
+from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Claim
 from image_replicator.jobs import JobStatus
 from image_replicator.tests.functional.db import base
@@ -83,7 +84,7 @@ class LeasesMixin(base.JobsMixin):
             lambda: self.jobs.image_created(lost, "image"),
             lambda: self.jobs.image_removed(lost),
             lambda: self.jobs.finish(lost, 1000, 99, base.VERIFICATION),
-            lambda: self.jobs.fail(lost, "code", "message"),
+            lambda: self.jobs.fail(lost, ErrorCode.INTERNAL_ERROR, "message"),
             lambda: self.jobs.give_back(lost),
         ):
             self.assertRaises(exception.ClaimLost, write)

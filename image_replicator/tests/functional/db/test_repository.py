@@ -18,6 +18,7 @@ import datetime
 from oslo_db.sqlalchemy import test_fixtures
 
 from image_replicator import exception
+from image_replicator.errors import ErrorCode
 from image_replicator.jobs import FINAL
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
@@ -213,9 +214,9 @@ class Working(base.JobsMixin):
         job_id = self.jobs.create(base.new_job())
         _, claim = self.jobs.claim_next("worker")
         message = "Größe paßt nicht: \U0001f4a5 " * 100
-        self.jobs.fail(claim, "size_mismatch", message)
+        self.jobs.fail(claim, ErrorCode.VERIFICATION_FAILED, message)
         job = self.jobs.get(job_id)
-        self.assertEqual("size_mismatch", job.error_code)
+        self.assertEqual("verification_failed", job.error_code)
         self.assertEqual(message, job.error_message)
 
     def test_a_removed_image_is_forgotten(self) -> None:
@@ -245,8 +246,12 @@ class Working(base.JobsMixin):
 
     def test_what_did_not_end_well_has_no_speed(self) -> None:
         for end in (
-            lambda claim: self.jobs.fail(claim, "quota", "No room is left."),
-            lambda claim: self.jobs.retry(claim, 0, "busy", "It was busy."),
+            lambda claim: self.jobs.fail(
+                claim, ErrorCode.DESTINATION_QUOTA_EXCEEDED, "No room is left."
+            ),
+            lambda claim: self.jobs.retry(
+                claim, 0, ErrorCode.SOURCE_BUSY, "It was busy."
+            ),
             self.jobs.give_back,
         ):
             job_id = self.jobs.create(base.new_job())

@@ -13,6 +13,7 @@
 """A job that waits before it is tried again: on three databases."""
 
 from image_replicator import exception
+from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Claim
 from image_replicator.jobs import JobStatus
 from image_replicator.tests.functional.db import base
@@ -24,7 +25,7 @@ class RetriesMixin(base.JobsMixin):
         self.jobs.create(base.new_job())
         claim: Claim = self.jobs.claim_next("worker")[1]
         self.jobs.record_progress(claim, 500)
-        self.jobs.retry(claim, seconds, "source_busy", "It was busy.")
+        self.jobs.retry(claim, seconds, ErrorCode.SOURCE_BUSY, "It was busy.")
         return claim
 
     def test_it_waits(self) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from oslo_db.sqlalchemy import test_fixtures
 
 from image_replicator import exception
+from image_replicator.errors import ErrorCode
 from image_replicator.jobs import ACTIVE
 from image_replicator.jobs import Claim
 from image_replicator.jobs import JobStatus
@@ -35,11 +36,13 @@ class Runs(base.JobsMixin):
             claim: Claim = self.jobs.claim_next("worker")[1]
             self.assertEqual((job_id, number), (claim.job_id, claim.attempt))
             if number < attempts:
-                self.jobs.retry(claim, 0, "busy", "It was busy.")
+                self.jobs.retry(
+                    claim, 0, ErrorCode.SOURCE_BUSY, "It was busy."
+                )
         self.jobs.reserve_image(claim, "left behind")
         self.jobs.image_created(claim, "left behind")
         self.jobs.record_progress(claim, 500, 50)
-        self.jobs.fail(claim, "busy", "It was busy.")
+        self.jobs.fail(claim, ErrorCode.SOURCE_BUSY, "It was busy.")
         return claim
 
     def test_every_status(self) -> None:
@@ -260,7 +263,9 @@ class LeftBehind(base.JobsMixin):
         # It made and left another image, which is still there.
         _job, claim = self.jobs.claim_next("worker")
         self.jobs.reserve_image(claim, "another image")
-        self.jobs.fail(claim, "quota", "No room is left.")
+        self.jobs.fail(
+            claim, ErrorCode.DESTINATION_QUOTA_EXCEEDED, "No room is left."
+        )
         before = self.read(job_id)
         self.jobs.image_swept(job)
         self.assertEqual(before, self.read(job_id))

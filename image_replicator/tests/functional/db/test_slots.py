@@ -19,6 +19,7 @@ from typing import Any
 
 from oslo_db.sqlalchemy import test_fixtures
 
+from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Claim
 from image_replicator.jobs import JobStatus
 from image_replicator.tests.functional.db import base
@@ -217,8 +218,12 @@ _WAYS_OUT: dict[str, Callable[[Limits, Any, Claim], Any]] = {
     "finish": lambda test, jobs, claim: jobs.finish(
         claim, 1000, 99, base.VERIFICATION
     ),
-    "fail": lambda test, jobs, claim: jobs.fail(claim, "quota", "Full."),
-    "retry": lambda test, jobs, claim: jobs.retry(claim, 0, "busy", "Busy."),
+    "fail": lambda test, jobs, claim: jobs.fail(
+        claim, ErrorCode.DESTINATION_QUOTA_EXCEEDED, "Full."
+    ),
+    "retry": lambda test, jobs, claim: jobs.retry(
+        claim, 0, ErrorCode.SOURCE_BUSY, "Busy."
+    ),
     "give_back": lambda test, jobs, claim: jobs.give_back(claim),
     "cancel": _cancel,
     "rescue": _rescue,

@@ -20,6 +20,7 @@ from oslo_db.sqlalchemy import test_fixtures
 
 from image_replicator import exception
 from image_replicator.db.queue import JobQueue
+from image_replicator.errors import ErrorCode
 from image_replicator.jobs import ACTIVE
 from image_replicator.jobs import Claim
 from image_replicator.jobs import FINAL
@@ -97,7 +98,9 @@ ACTIONS = {
         exception.ClaimLost,
     ),
     "fail": Action(
-        lambda jobs, claim: jobs.fail(claim, "quota", "No room is left."),
+        lambda jobs, claim: jobs.fail(
+            claim, ErrorCode.DESTINATION_QUOTA_EXCEEDED, "No room is left."
+        ),
         {REPLICATING: S.ERROR, CANCELING: S.ERROR},
         exception.ClaimLost,
     ),
@@ -107,7 +110,9 @@ ACTIONS = {
         exception.ClaimLost,
     ),
     "retry": Action(
-        lambda jobs, claim: jobs.retry(claim, 1.0, "busy", "It was busy."),
+        lambda jobs, claim: jobs.retry(
+            claim, 1.0, ErrorCode.SOURCE_BUSY, "It was busy."
+        ),
         {REPLICATING: S.REPLICATE_REQUESTED},
         exception.ClaimLost,
     ),

@@ -13,12 +13,10 @@
 
 """What users are told in doc/source/user is what the code does."""
 
-import ast
 import json
 import pathlib
 import re
 import textwrap
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 from typing import Final
@@ -29,59 +27,16 @@ import image_replicator
 from image_replicator import exception
 from image_replicator.api import router
 from image_replicator.api import schemas
-from image_replicator.images import answers
 from image_replicator.jobs import JobStatus
 from image_replicator.tests.unit.api import base
 
 _PACKAGE: Final = pathlib.Path(image_replicator.__file__).parent
 _PAGES: Final = _PACKAGE.parent.joinpath("doc", "source", "user")
 
-#: Calls that an error's code is an argument of, and those that take its end:
-#: what happened, on whichever side it did.
-_TAKE_CODE: Final = frozenset({"TransferError", "Failed", "fail"})
-_TAKE_KIND: Final = frozenset({"_error"})
-_SIDES: Final = ("source", "destination")
-_WORD: Final = re.compile(r"[a-z]+(_[a-z]+)*\Z")
-
 
 def page(name: str) -> str:
     """Return the text of a page."""
     return _PAGES.joinpath(name).read_text()
-
-
-class TestErrorCodes(testtools.TestCase):
-    """Each code of a failed job stands in the table, and no other does."""
-
-    def test_table_is_complete(self) -> None:
-        kinds = {*self.given(_TAKE_KIND), *answers.KINDS.values(), "failed"}
-        by_side = {f"{side}_{kind}" for side in _SIDES for kind in kinds}
-        made = by_side | set(self.given(_TAKE_CODE))
-        self.assertEqual(sorted(made), sorted(self.documented()))
-
-    def documented(self) -> list[str]:
-        table = page("errors.rst").partition("_error-codes:")[2]
-        rows = re.findall(r"^   \* - (``.*``)$", table, re.MULTILINE)
-        return [code for row in rows for code in re.findall("``(.*?)``", row)]
-
-    def given(self, names: frozenset[str]) -> Iterator[str]:
-        """Return the words that are arguments of calls by these names."""
-        for package in ("worker", "images"):
-            for path in _PACKAGE.joinpath(package).rglob("*.py"):
-                for node in ast.walk(ast.parse(path.read_text())):
-                    if isinstance(node, ast.Call) and _name(node) in names:
-                        yield from _words(node)
-
-
-def _name(call: ast.Call) -> str:
-    """Return what is called, without what it belongs to."""
-    return ast.unparse(call.func).rpartition(".")[2]
-
-
-def _words(call: ast.Call) -> Iterator[str]:
-    for argument in call.args:
-        if isinstance(argument, ast.Constant):
-            if _WORD.match(str(argument.value)):
-                yield str(argument.value)
 
 
 class TestStatuses(testtools.TestCase):

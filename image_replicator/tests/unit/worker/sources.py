@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import cast
 
 from image_replicator import exception
+from image_replicator.errors import ErrorCode
 from image_replicator.images import download
 
 
@@ -40,7 +41,7 @@ class Source:
         self.ranged = ranged
         self.total: int | None = len(data)
         self.breaks: list[int] = []
-        self.refusals: list[str] = []
+        self.refusals: list[ErrorCode] = []
         self.asked: list[tuple[int, int]] = []
         self.before_read: Callable[[], object] = lambda: None
         self.sent = 0
@@ -90,7 +91,9 @@ class _Download:
         return chunk
 
     def broken_off(self) -> exception.TransferError:
-        return exception.TransferError("source_read_failed", "Broke off.")
+        return exception.TransferError(
+            ErrorCode.SOURCE_READ_FAILED, "Broke off."
+        )
 
     def close(self) -> None:
         self._source.count(closed=1)

@@ -21,6 +21,7 @@ from oslo_utils import uuidutils
 from image_replicator import exception
 from image_replicator import jobs
 from image_replicator.db import models
+from image_replicator.errors import ErrorCode
 from image_replicator.tests.unit.worker import base
 from image_replicator.worker import maintenance
 from image_replicator.worker import outage
@@ -165,7 +166,9 @@ class TestSweep(base.WorkerTestCase):
     def _remove(self, job: jobs.Job) -> None:
         self.removed.append(job.id)
         if job.id in self.refused:
-            raise exception.TransferError("destination_failed", "Not now.")
+            raise exception.TransferError(
+                ErrorCode.DESTINATION_FAILED, "Not now."
+            )
         self.repository.image_swept(job)
 
     def _leave(self) -> str:
@@ -173,7 +176,7 @@ class TestSweep(base.WorkerTestCase):
         job_id = self.new_job(b"")
         _job, claim = self.claim()
         self.repository.reserve_image(claim, uuidutils.generate_uuid())
-        self.repository.fail(claim, "the_code", "The words.")
+        self.repository.fail(claim, ErrorCode.SOURCE_BUSY, "The words.")
         return job_id
 
     def test_what_is_left_is_removed(self) -> None:

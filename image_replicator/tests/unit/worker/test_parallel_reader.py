@@ -25,6 +25,7 @@ import fixtures
 import testtools
 
 from image_replicator import exception
+from image_replicator.errors import ErrorCode
 from image_replicator.tests.unit.worker import base
 from image_replicator.tests.unit.worker import sources
 from image_replicator.worker import meter
@@ -215,7 +216,9 @@ class TestNumber(ParallelReaderTestCase):
         for seed in range(20):
             chance = random.Random(seed)
             self.source.breaks = [chance.randrange(9000) for _ in range(30)]
-            self.source.refusals = ["source_busy"] * chance.randrange(5)
+            self.source.refusals = [ErrorCode.SOURCE_BUSY] * chance.randrange(
+                5
+            )
             number = functools.partial(chance.randrange, 2, 9)
             reading = self.new_reader(
                 number(), window=chance.choice((3_000, 60_000))
@@ -234,11 +237,11 @@ class TestNumber(ParallelReaderTestCase):
 
 class TestFaults(ParallelReaderTestCase):
     def test_what_one_reader_meets_ends_all(self) -> None:
-        self.source.refusals = ["source_not_found"]
+        self.source.refusals = [ErrorCode.SOURCE_NOT_FOUND]
         error = self.assertRaises(
             exception.TransferError, list, self.new_reader(4)
         )
-        self.assertEqual("source_not_found", error.code)
+        self.assertEqual(ErrorCode.SOURCE_NOT_FOUND, error.code)
 
     def test_no_byte_behind_a_hole_is_passed_on(self) -> None:
         reading = self.new_reader(4)
@@ -246,7 +249,9 @@ class TestFaults(ParallelReaderTestCase):
 
         def refuse_the_second(first: int, last: int) -> Any:
             if 0 < first < 10_000:
-                raise exception.TransferError("source_not_found", "Gone.")
+                raise exception.TransferError(
+                    ErrorCode.SOURCE_NOT_FOUND, "Gone."
+                )
             return begin(first, last)
 
         reading._begin = refuse_the_second
@@ -274,12 +279,12 @@ class TestFaults(ParallelReaderTestCase):
         def stop(seconds: float) -> None:
             raise ZeroDivisionError
 
-        self.source.refusals = ["source_failed"]
+        self.source.refusals = [ErrorCode.SOURCE_FAILED]
         reading = self.new_reader(4, wait=stop)
         self.assertRaises(ZeroDivisionError, list, reading)
 
     def test_a_busy_source_gets_fewer_readers(self) -> None:
-        self.source.refusals = ["source_busy"]
+        self.source.refusals = [ErrorCode.SOURCE_BUSY]
         reading = self.new_reader(8)
         self.tuner._least = 1
         self.assertEqual(DATA[:1], b"".join(reading)[:1])
@@ -297,7 +302,9 @@ class TestFaults(ParallelReaderTestCase):
 
         def hang() -> None:
             if aborted.wait(base.PATIENCE):
-                raise exception.TransferError("source_forbidden", "Over.")
+                raise exception.TransferError(
+                    ErrorCode.SOURCE_FORBIDDEN, "Over."
+                )
 
         self.source.before_read = hang
         reading = self.new_reader(4)

@@ -21,6 +21,7 @@ import fixtures
 import testtools
 
 from image_replicator import exception
+from image_replicator.errors import ErrorCode
 from image_replicator.tests.unit.worker import sources
 from image_replicator.worker import range_reader
 
@@ -33,7 +34,7 @@ class TestRangeReader(testtools.TestCase):
         self.source = sources.Source(DATA)
         self.addCleanup(lambda: self.assertEqual(0, self.source.unclosed))
         self.waits: list[float] = []
-        self.failures: list[str] = []
+        self.failures: list[ErrorCode] = []
 
     def _reader(
         self, first: int = 0, end: int = len(DATA), **kwargs: Any
@@ -50,7 +51,7 @@ class TestRangeReader(testtools.TestCase):
         )
 
     def _assert_fails(
-        self, code: str, reading: range_reader.RangeReader
+        self, code: ErrorCode, reading: range_reader.RangeReader
     ) -> None:
         error = self.assertRaises(exception.TransferError, list, reading)
         self.assertEqual(code, error.code)
@@ -101,7 +102,7 @@ class TestRangeReader(testtools.TestCase):
 
     def test_no_byte_in_between_is_tried_a_few_times(self) -> None:
         self.source.breaks = [100] + [0] * 100
-        self._assert_fails("source_read_failed", self._reader())
+        self._assert_fails(ErrorCode.SOURCE_READ_FAILED, self._reader())
         tries = len(self.source.asked)
         self.assertEqual(range_reader._MOST_FAILURES + 1, tries)
         self.assertEqual(
@@ -128,18 +129,18 @@ class TestRangeReader(testtools.TestCase):
 
     def test_what_may_pass_is_tried_again(self) -> None:
         codes = [
-            "source_busy",
-            "source_unavailable",
-            "source_failed",
-            "source_unauthorized",
-            "source_unreachable",
+            ErrorCode.SOURCE_BUSY,
+            ErrorCode.SOURCE_UNAVAILABLE,
+            ErrorCode.SOURCE_FAILED,
+            ErrorCode.SOURCE_UNAUTHORIZED,
+            ErrorCode.SOURCE_UNREACHABLE,
         ]
         self.source.refusals = list(codes)
         self.assertEqual(DATA, b"".join(self._reader()))
         self.assertEqual(codes, self.failures)
 
     def test_what_does_not_pass_is_not(self) -> None:
-        for code in ("source_not_found", "source_forbidden"):
+        for code in (ErrorCode.SOURCE_NOT_FOUND, ErrorCode.SOURCE_FORBIDDEN):
             self.source.asked.clear()
             self.source.refusals = [code]
             self._assert_fails(code, self._reader())
@@ -149,7 +150,7 @@ class TestRangeReader(testtools.TestCase):
         def stop(seconds: float) -> None:
             raise ZeroDivisionError
 
-        self.source.refusals = ["source_busy"] * 9
+        self.source.refusals = [ErrorCode.SOURCE_BUSY] * 9
         reading = self._reader()
         reading._wait = stop
         self.assertRaises(ZeroDivisionError, list, reading)
@@ -157,7 +158,7 @@ class TestRangeReader(testtools.TestCase):
     def test_another_size_is_found_out_before_a_byte(self) -> None:
         for total in (len(DATA) - 1, len(DATA) + 1):
             self.source.total = total
-            self._assert_fails("source_size_differs", self._reader())
+            self._assert_fails(ErrorCode.SOURCE_SIZE_DIFFERS, self._reader())
 
     def test_more_than_the_size_is_found_out(self) -> None:
         self.source.data += b"more"
@@ -166,7 +167,7 @@ class TestRangeReader(testtools.TestCase):
         error = self.assertRaises(
             exception.TransferError, passed.extend, self._reader()
         )
-        self.assertEqual("source_size_differs", error.code)
+        self.assertEqual(ErrorCode.SOURCE_SIZE_DIFFERS, error.code)
         self.assertEqual(DATA, b"".join(passed))
 
     def test_a_source_without_ranges_is_skipped_through(self) -> None:
@@ -182,7 +183,7 @@ class TestRangeReader(testtools.TestCase):
     ) -> None:
         self.source.ranged = False
         self.source.breaks = [2500] * 99
-        self._assert_fails("source_read_failed", self._reader())
+        self._assert_fails(ErrorCode.SOURCE_READ_FAILED, self._reader())
         self.assertEqual(
             range_reader._MOST_FAILURES + 1, len(self.source.asked)
         )
@@ -209,7 +210,7 @@ class TestRangeReader(testtools.TestCase):
             begins.pop(), last
         )
         self.assertEqual(DATA[50:100], b"".join(reading))
-        self.assertEqual(["source_read_failed"], self.failures)
+        self.assertEqual([ErrorCode.SOURCE_READ_FAILED], self.failures)
 
     def test_nothing_at_all(self) -> None:
         self.assertEqual([], list(self._reader(10, 10)))

@@ -18,13 +18,15 @@ import fixtures
 
 from image_replicator import exception
 from image_replicator import jobs
+from image_replicator.errors import ErrorCode
+from image_replicator.errors import Side
 from image_replicator.images import region
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
 from image_replicator.worker import settlement
 
 IMAGE_ID = "0f5c9d4e-3a8a-4d0e-8a1e-0d6a4f3f2b10"
-FAILED = settlement.Failed("the_code", "The words.")
+FAILED = settlement.Failed(ErrorCode.SOURCE_BUSY, "The words.")
 EVIDENCE = jobs.Verification(
     algorithm="sha512", source="abc", destination="abc"
 )
@@ -46,7 +48,7 @@ class SettlementTestCase(base.WorkerTestCase):
         self.new_job()
         self.job, self.held = self.claim()
 
-    def _images(self, region_id: str, side: str) -> region.RegionImages:
+    def _images(self, region_id: str, side: Side) -> region.RegionImages:
         return glances.region_images(self.session, region_id, side)
 
     def reserve(self) -> None:
@@ -91,7 +93,7 @@ class TestEnds(SettlementTestCase):
         self.create()
         row = self.settle(FAILED)
         self.assertEqual(
-            ("error", "the_code", "The words."),
+            ("error", "source_busy", "The words."),
             (row.status, row.error_code, row.error_message),
         )
         self.assert_clean(row)
@@ -174,7 +176,7 @@ class TestCleaning(SettlementTestCase):
         self.assert_clean(self.settle(FAILED))
         self.assertRaises(
             exception.TransferError,
-            self._images("ot2", "destination").create,
+            self._images("ot2", Side.DESTINATION).create,
             {"id": IMAGE_ID},
         )
 
@@ -219,7 +221,9 @@ class TestCleaning(SettlementTestCase):
         self.create()
         self.destination.on("DELETE", "image", glances.saying(500, b"Broken"))
         row = self.settle(FAILED)
-        self.assertEqual(("error", "the_code"), (row.status, row.error_code))
+        self.assertEqual(
+            ("error", "source_busy"), (row.status, row.error_code)
+        )
         self.assertEqual(IMAGE_ID, row.reserved_image_id)
         self.assertIn("Broken", self.logger.output)
         (left,) = self.repository.left_behind(10)

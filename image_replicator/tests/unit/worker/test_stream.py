@@ -20,6 +20,7 @@ import fixtures
 import testtools
 
 from image_replicator import exception
+from image_replicator.errors import ErrorCode
 from image_replicator.tests.unit.worker import sources
 from image_replicator.worker import parallel_reader
 from image_replicator.worker import rate
@@ -97,7 +98,7 @@ class TestImageStream(testtools.TestCase):
                 if chance.random() < 0.3:
                     self.tuner.streams = chance.choice((1, 2, 5))
                 if chance.random() < 0.1:
-                    self.source.refusals = ["source_busy"]
+                    self.source.refusals = [ErrorCode.SOURCE_BUSY]
             self.assertEqual(DATA, passed, f"{seed}")
             self.assertEqual(len(DATA), data.bytes_copied)
         self.assertEqual(0, self.source.unclosed)
@@ -155,11 +156,11 @@ class TestImageStream(testtools.TestCase):
 
     def test_an_error_of_the_source_is_its_own(self) -> None:
         for streams in (1, 4):
-            self.source.refusals = ["source_forbidden"]
+            self.source.refusals = [ErrorCode.SOURCE_FORBIDDEN]
             error = self.assertRaises(
                 exception.TransferError, list, self._stream(streams)
             )
-            self.assertEqual("source_forbidden", error.code)
+            self.assertEqual(ErrorCode.SOURCE_FORBIDDEN, error.code)
 
     def test_an_upload_that_takes_no_more_ends_the_readers(self) -> None:
         data = self._stream(4)

@@ -18,6 +18,7 @@ from typing import Any
 from image_replicator import exception
 from image_replicator import jobs
 from image_replicator import metadata
+from image_replicator.errors import Side
 from image_replicator.images import connections
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
@@ -47,7 +48,7 @@ class TransferTestCase(base.WorkerTestCase):
             self.claimed,
             queue=self.repository,
             outages=outage.Outages(),
-            source=glances.region_images(own.session, "ot1", "source"),
+            source=glances.region_images(own.session, "ot1", Side.SOURCE),
             destination=glances.region_images(own.session),
             connections=own,
             rules=metadata.Rules(**rules),
@@ -68,7 +69,7 @@ class TransferTestCase(base.WorkerTestCase):
         error: exception.TransferError = self.assertRaises(
             exception.TransferError, self.copy.run
         )
-        self.assertEqual(code, error.code)
+        self.assertEqual(code, error.code.word)
         return error.message
 
 
