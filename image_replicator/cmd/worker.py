@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""image-replicator-worker: carries images from region to region."""
+"""image-replicator-worker: copies images from region to region."""
 
 import signal
 import sys
@@ -25,7 +25,7 @@ from image_replicator import exception
 from image_replicator import identity
 from image_replicator.conf import loading
 from image_replicator.db import queue
-from image_replicator.worker import engine
+from image_replicator.worker import worker
 
 LOG = logging.getLogger(__name__)
 
@@ -33,12 +33,13 @@ _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Work until SIGTERM.
+    """Run a worker until SIGTERM.
 
+    :param argv: the command's arguments; None for the process's own.
     :returns: the process's exit status.
     """
-    # Blocked before any thread is there, so that all inherit it: signals are
-    # then taken by sigwait below, and no handler interrupts anything.
+    # Blocked before any thread starts, so that every thread inherits it.
+    # sigwait below receives the signals, and no handler interrupts anything.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     prog = "image-replicator-worker"
     try:
@@ -49,10 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     loading.setup_logging(conf)
-    work = engine.Engine(conf, jobs, session)
-    with futures.ThreadPoolExecutor(1, "engine") as pool:
-        running = pool.submit(work.run)
-        _stop_on_signals(work, running)
+    process = worker.Worker(conf, jobs, session)
+    with futures.ThreadPoolExecutor(1, "worker") as pool:
+        running = pool.submit(process.run)
+        _stop_on_signals(process, running)
     try:
         running.result()
     except Exception:
@@ -62,12 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _stop_on_signals(
-    work: engine.Engine, running: "futures.Future[None]"
+    process: worker.Worker, running: "futures.Future[None]"
 ) -> None:
     """Stop gently at the first SIGTERM; at once at a second, or a SIGINT.
 
-    Not by sigtimedwait: CPython's makes up a signal when the process was
-    halted for longer than it was to wait, as it is when its machine migrates.
+    sigtimedwait is no alternative: CPython's returns a signal that was not
+    sent when the process was halted for longer than the timeout, which
+    happens when its machine migrates.
     """
     waiting = threading.get_ident()
     running.add_done_callback(
@@ -80,10 +82,10 @@ def _stop_on_signals(
             return
         if terminated or received == signal.SIGINT:
             LOG.warning("Stopping at once")
-            work.stop_now()
+            process.stop_now()
         else:
             LOG.info("Stopping")
-            work.stop()
+            process.stop()
         terminated = True
 
 

@@ -16,7 +16,6 @@ After each step, the job's row tells another worker, or an operator, which
 image is at the destination.
 """
 
-import enum
 import hashlib
 import threading
 import time
@@ -38,11 +37,11 @@ from image_replicator.images import connections
 from image_replicator.images import region
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
+from image_replicator.worker import availability
 from image_replicator.worker import distance
-from image_replicator.worker import outage
+from image_replicator.worker import outcome
 from image_replicator.worker import range_reader
 from image_replicator.worker import rate
-from image_replicator.worker import settlement
 from image_replicator.worker import stream
 from image_replicator.worker import tuner
 from image_replicator.worker import verification
@@ -52,24 +51,13 @@ LOG = logging.getLogger(__name__)
 P = ParamSpec("P")
 
 
-class StopReason(enum.Enum):
-    """Why a copy is stopped from outside."""
-
-    #: The user canceled the job.
-    CANCELED = enum.auto()
-    #: The worker is shutting down and gives the job back.
-    SHUTDOWN = enum.auto()
-    #: The job is not this worker's any more.
-    CLAIM_LOST = enum.auto()
-
-
 class Stopped(Exception):
     """The copy was stopped from outside.
 
     :param reason: why.
     """
 
-    def __init__(self, reason: StopReason) -> None:
+    def __init__(self, reason: outcome.StopReason) -> None:
         super().__init__(reason.name)
         self.reason = reason
 
@@ -80,7 +68,7 @@ class Transfer:
     :param job: the job.
     :param claim: the claim by which this worker owns the job.
     :param queue: writes the job's row.
-    :param outages: waits while the database is away.
+    :param database: the availability of the database.
     :param source: the images of the source region.
     :param destination: the images of the destination region.
     :param connections: the connections of ``source`` and ``destination``.
@@ -97,7 +85,7 @@ class Transfer:
         claim: Claim,
         *,
         queue: queue.JobQueue,
-        outages: outage.Outages,
+        database: availability.DatabaseAvailability,
         source: region.RegionImages,
         destination: region.RegionImages,
         connections: connections.Connections,
@@ -110,7 +98,7 @@ class Transfer:
         self.job = job
         self.claim = claim
         self._queue = queue
-        self._outages = outages
+        self._database = database
         self._source = source
         self._destination = destination
         self.connections = connections
@@ -124,7 +112,7 @@ class Transfer:
         self._lock = threading.Lock()
         self._released = False
         self._stopping = threading.Event()
-        self._stop_reason: StopReason | None = None
+        self._stop_reason: outcome.StopReason | None = None
 
     @property
     def bytes_copied(self) -> int:
@@ -137,7 +125,7 @@ class Transfer:
             return None
         return self._smoothed_rate.update(self._stream.bytes_copied)
 
-    def stop(self, reason: StopReason) -> None:
+    def stop(self, reason: outcome.StopReason) -> None:
         """Stop the copy, from another thread. The first reason counts."""
         with self._lock:
             self._stop_reason = self._stop_reason or reason
@@ -151,7 +139,7 @@ class Transfer:
             self._released = True
         return self.connections
 
-    def run(self) -> settlement.Replicated:
+    def run(self) -> outcome.Replicated:
         """Copy the image.
 
         When it returns, the destination's image is whole, verified and as
@@ -171,7 +159,7 @@ class Transfer:
             # A stop while the end is written must not break them off.
             self.release()
 
-    def _copy(self) -> settlement.Replicated:
+    def _copy(self) -> outcome.Replicated:
         image = self._examine_source()
         latency = self._distances.update(
             self.job.source_region_id, self._source.latency
@@ -192,7 +180,7 @@ class Transfer:
         self._check_stop()
         self._complete(image, image_id)
         self._check_stop()
-        return settlement.Replicated(
+        return outcome.Replicated(
             evidence,
             round(image["size"] / seconds) if image["size"] else None,
         )
@@ -263,7 +251,9 @@ class Transfer:
     ) -> None:
         """Write to the job's row; wait while the database is away."""
         try:
-            self._outages.wait_out(self._stopping, write, *args, **kwargs)
+            self._database.call_until_available(
+                self._stopping, write, *args, **kwargs
+            )
         except Exception:
             self._check_stop()
             raise

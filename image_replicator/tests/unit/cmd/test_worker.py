@@ -21,7 +21,7 @@ import fixtures
 import testtools
 
 from image_replicator.cmd import worker
-from image_replicator.worker import engine
+from image_replicator.worker import worker as worker_process
 
 
 class TestMain(testtools.TestCase):
@@ -57,12 +57,14 @@ class TestMain(testtools.TestCase):
         signal.pthread_kill(self.command_thread, number)
 
     def _run_instead(self, run: object) -> None:
-        self.useFixture(fixtures.MockPatchObject(engine.Engine, "run", run))
+        self.useFixture(
+            fixtures.MockPatchObject(worker_process.Worker, "run", run)
+        )
 
     def test_a_signal_ends_it_with_0(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
 
-            def run(work: engine.Engine, number: int = number) -> None:
+            def run(work: worker_process.Worker, number: int = number) -> None:
                 self._signal(number)
                 work._stopping.wait(10)
 
@@ -72,7 +74,7 @@ class TestMain(testtools.TestCase):
     def test_the_first_sigterm_is_gentle_the_second_is_not(self) -> None:
         urgent = []
 
-        def run(work: engine.Engine) -> None:
+        def run(work: worker_process.Worker) -> None:
             for wanted in (work._stopping, work._stopping_now):
                 urgent.append(work._stopping_now.is_set())
                 self._signal(signal.SIGTERM)
@@ -83,8 +85,8 @@ class TestMain(testtools.TestCase):
         self.assertEqual(0, self._main())
         self.assertEqual([False, False, True], urgent)
 
-    def test_an_engine_that_breaks_down_ends_it_with_1(self) -> None:
-        def run(work: engine.Engine) -> None:
+    def test_a_worker_that_breaks_down_ends_it_with_1(self) -> None:
+        def run(work: worker_process.Worker) -> None:
             raise RuntimeError("unforeseen")
 
         self._run_instead(run)

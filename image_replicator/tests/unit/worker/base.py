@@ -28,8 +28,8 @@ from image_replicator import jobs
 from image_replicator.conf import loading
 from image_replicator.db import queue
 from image_replicator.tests.unit import glances
+from image_replicator.worker import finalize
 from image_replicator.worker import range_reader
-from image_replicator.worker import settlement
 
 WORKER = "host:1:abc"
 TENANT = "the-destination-tenant"
@@ -51,7 +51,7 @@ class WorkerTestCase(testtools.TestCase):
         self.logger = self.useFixture(fixtures.FakeLogger())
         # Nothing passes here by waiting.
         for module, name, value in (
-            (settlement, "_PAUSES", (0.0,)),
+            (finalize, "_PAUSES", (0.0,)),
             (range_reader, "_FIRST_WAIT", 0.001),
         ):
             self.useFixture(

@@ -22,8 +22,9 @@ from image_replicator.errors import Side
 from image_replicator.images import connections
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
+from image_replicator.worker import availability
 from image_replicator.worker import distance
-from image_replicator.worker import outage
+from image_replicator.worker import outcome
 from image_replicator.worker import rate
 from image_replicator.worker import transfer
 
@@ -47,7 +48,7 @@ class TransferTestCase(base.WorkerTestCase):
             self.job,
             self.claimed,
             queue=self.repository,
-            outages=outage.Outages(),
+            database=availability.DatabaseAvailability(),
             source=glances.region_images(own.session, "ot1", Side.SOURCE),
             destination=glances.region_images(own.session),
             connections=own,
@@ -254,7 +255,7 @@ class TestConnections(TransferTestCase):
         """A heartbeat finds a job that has just ended to be nobody's."""
         self.begin()
         self.copy.run()
-        self.copy.stop(transfer.StopReason.CLAIM_LOST)
+        self.copy.stop(outcome.StopReason.CLAIM_LOST)
         self.assertIs(False, self.copy.release().broken)
 
     def test_a_stop_that_comes_late_does_not_break_them(self) -> None:
@@ -265,7 +266,7 @@ class TestConnections(TransferTestCase):
         self.begin()
 
         def stop_the_first(handler: glances.Handler) -> None:
-            first.stop(transfer.StopReason.CLAIM_LOST)
+            first.stop(outcome.StopReason.CLAIM_LOST)
             self.source.behave(handler)
 
         for kind in ("image", "file"):
@@ -276,7 +277,7 @@ class TestConnections(TransferTestCase):
     def test_a_copy_that_was_never_run_lets_go_of_them_too(self) -> None:
         self.begin()
         released = self.copy.release()
-        self.copy.stop(transfer.StopReason.CLAIM_LOST)
+        self.copy.stop(outcome.StopReason.CLAIM_LOST)
         self.assertIs(False, released.broken)
 
     def test_those_of_a_copy_that_failed_are_used_again_too(self) -> None:

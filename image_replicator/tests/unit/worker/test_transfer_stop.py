@@ -20,10 +20,11 @@ from image_replicator import exception
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
 from image_replicator.tests.unit.worker import test_transfer
+from image_replicator.worker import outcome
 from image_replicator.worker import transfer
 
 DATA = base.DATA
-StopReason = transfer.StopReason
+StopReason = outcome.StopReason
 
 
 class TestStop(test_transfer.TransferTestCase):

@@ -20,11 +20,11 @@ from oslo_db import exception as db_exc
 
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
-from image_replicator.tests.unit.worker import test_engine
-from image_replicator.worker import outage
+from image_replicator.tests.unit.worker import test_worker
+from image_replicator.worker import availability
 
 
-class TestStop(test_engine.EngineTestCase):
+class TestStop(test_worker.WorkerProcessTestCase):
     def test_an_idle_worker_ends_at_once(self) -> None:
         self.set(poll_interval=600)
         self.start()
@@ -135,7 +135,9 @@ class TestStop(test_engine.EngineTestCase):
 
     def test_a_database_that_never_came_does_not_keep_it(self) -> None:
         self.useFixture(
-            fixtures.MonkeyPatch(f"{outage.__name__}.INTERVAL", 600)
+            fixtures.MonkeyPatch(
+                f"{availability.__name__}.RETRY_INTERVAL", 600
+            )
         )
         away = [db_exc.DBConnectionError()] * 2
         tried = self.disturb(self.repository, "claim_next", *away)
@@ -148,7 +150,7 @@ class TestStop(test_engine.EngineTestCase):
         self.set(graceful_timeout=0.1, concurrency=2)
         gate = self.hold_upload()
         job_id = self.new_job(base.DATA * 128)
-        new_transfer = self.disturb(self.worker, "_new_transfer")
+        new_transfer = self.disturb(self.worker._attempts, "new")
         self.start()
         self.assertTrue(gate.reached.wait(base.PATIENCE))
         self.assertTrue(new_transfer.called)

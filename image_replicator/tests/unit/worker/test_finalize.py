@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How a copy's end is written, with the destination clean."""
+"""A copy's end is written, and the destination is clean then."""
 
 import dataclasses
 
@@ -20,36 +20,35 @@ from image_replicator import exception
 from image_replicator import jobs
 from image_replicator.errors import ErrorCode
 from image_replicator.errors import Side
-from image_replicator.images import region
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
-from image_replicator.worker import settlement
+from image_replicator.worker import clients
+from image_replicator.worker import finalize
+from image_replicator.worker import outcome
 
 IMAGE_ID = "0f5c9d4e-3a8a-4d0e-8a1e-0d6a4f3f2b10"
-FAILED = settlement.Failed(ErrorCode.SOURCE_BUSY, "The words.")
+FAILED = outcome.Failed(ErrorCode.SOURCE_BUSY, "The words.")
 EVIDENCE = jobs.Verification(
     algorithm="sha512", source="abc", destination="abc"
 )
-REPLICATED = settlement.Replicated(EVIDENCE, 1000)
+REPLICATED = outcome.Replicated(EVIDENCE, 1000)
 ENDS = (
     REPLICATED,
-    settlement.Outcome.CANCELED,
-    settlement.Outcome.GIVEN_BACK,
+    outcome.StopReason.CANCELED,
+    outcome.StopReason.SHUTDOWN,
     FAILED,
 )
 
 
-class SettlementTestCase(base.WorkerTestCase):
+class FinalizeTestCase(base.WorkerTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.settlement = settlement.Settlement(
-            self.repository, self._images, retry_delay=0.0
+        self.clients = clients.ImageClients(self.conf, self.session)
+        self.finalizer = finalize.Finalizer(
+            self.repository, self.clients, retry_delay=0.0
         )
         self.new_job()
         self.job, self.held = self.claim()
-
-    def _images(self, region_id: str, side: Side) -> region.RegionImages:
-        return glances.region_images(self.session, region_id, side)
 
     def reserve(self) -> None:
         """Come as far as naming the image."""
@@ -61,9 +60,9 @@ class SettlementTestCase(base.WorkerTestCase):
         self.destination.add(IMAGE_ID, b"", **properties)
         self.repository.image_created(self.held, IMAGE_ID)
 
-    def settle(self, end: settlement.End) -> jobs.Job:
-        """Settle, and return the row."""
-        self.settlement.settle(self.job, self.held, end)
+    def finalize(self, end: outcome.Outcome) -> jobs.Job:
+        """Finalize, and return the row."""
+        self.finalizer.finalize(self.job, self.held, end)
         return self.repository.get(self.job.id)
 
     def assert_clean(self, row: jobs.Job) -> None:
@@ -72,10 +71,10 @@ class SettlementTestCase(base.WorkerTestCase):
         self.assertIsNone(row.destination_image_id)
 
 
-class TestEnds(SettlementTestCase):
+class TestEnds(FinalizeTestCase):
     def test_replicated(self) -> None:
         self.create()
-        row = self.settle(REPLICATED)
+        row = self.finalize(REPLICATED)
         self.assertEqual(("replicated", 100), (row.status, row.copy_progress))
         self.assertEqual(IMAGE_ID, row.destination_image_id)
         self.assertIn(IMAGE_ID, self.destination.images)
@@ -91,7 +90,7 @@ class TestEnds(SettlementTestCase):
 
     def test_failed(self) -> None:
         self.create()
-        row = self.settle(FAILED)
+        row = self.finalize(FAILED)
         self.assertEqual(
             ("error", "source_busy", "The words."),
             (row.status, row.error_code, row.error_message),
@@ -101,14 +100,14 @@ class TestEnds(SettlementTestCase):
     def test_canceled(self) -> None:
         self.create()
         self.repository.request_cancel(self.job.id)
-        row = self.settle(settlement.Outcome.CANCELED)
+        row = self.finalize(outcome.StopReason.CANCELED)
         self.assertEqual("canceled", row.status)
         self.assertIsNone(row.error_code)
         self.assert_clean(row)
 
     def test_given_back(self) -> None:
         self.create()
-        row = self.settle(settlement.Outcome.GIVEN_BACK)
+        row = self.finalize(outcome.StopReason.SHUTDOWN)
         self.assertEqual(
             ("replicate_requested", None, 0, 0),
             (
@@ -123,60 +122,60 @@ class TestEnds(SettlementTestCase):
     def test_lost(self) -> None:
         self.create()
         self.assertRaises(
-            exception.ClaimLost, self.settle, settlement.Outcome.LOST
+            exception.ClaimLost, self.finalize, outcome.StopReason.CLAIM_LOST
         )
         row = self.repository.get(self.job.id)
         self.assertEqual("replicating", row.status)
         self.assertIn(IMAGE_ID, self.destination.images)
 
     def test_canceled_before_any_worker_had_it(self) -> None:
-        self.settle(settlement.Outcome.GIVEN_BACK)
+        self.finalize(outcome.StopReason.SHUTDOWN)
         self.repository.request_cancel(self.job.id)
         claimed = self.repository.claim_canceled("another")
         assert claimed
-        self.settlement.settle(*claimed, settlement.Outcome.CANCELED)
+        self.finalizer.finalize(*claimed, outcome.StopReason.CANCELED)
         row = self.repository.get(self.job.id)
         self.assertEqual("canceled", row.status)
         self.assertEqual([], self.destination.seen)
 
 
-class TestCancelAtTheLastMoment(SettlementTestCase):
+class TestCancelAtTheLastMoment(FinalizeTestCase):
     def test_the_user_s_wish_comes_before_any_end(self) -> None:
         for end in ENDS:
             self.new_job()
             self.job, self.held = self.claim()
             self.create(protected=True)
             self.repository.request_cancel(self.job.id)
-            row = self.settle(end)
+            row = self.finalize(end)
             self.assertEqual("canceled", row.status)
             self.assert_clean(row)
 
 
-class TestCleaning(SettlementTestCase):
+class TestCleaning(FinalizeTestCase):
     def test_a_protected_image_is_removed(self) -> None:
         self.create(protected=True)
-        self.assert_clean(self.settle(FAILED))
+        self.assert_clean(self.finalize(FAILED))
 
     def test_an_image_that_is_gone_already_is_fine(self) -> None:
         self.create()
         self.destination.images.clear()
-        self.assert_clean(self.settle(FAILED))
+        self.assert_clean(self.finalize(FAILED))
 
     def test_there_was_no_image_yet(self) -> None:
-        self.assert_clean(self.settle(FAILED))
+        self.assert_clean(self.finalize(FAILED))
         self.assertEqual([], self.destination.seen)
 
     def test_an_image_whose_creation_was_not_answered(self) -> None:
         self.reserve()
         self.destination.add(IMAGE_ID, b"")
-        self.assert_clean(self.settle(FAILED))
+        self.assert_clean(self.finalize(FAILED))
 
     def test_a_creation_that_comes_after_all_is_over(self) -> None:
         self.reserve()
-        self.assert_clean(self.settle(FAILED))
+        self.assert_clean(self.finalize(FAILED))
         self.assertRaises(
             exception.TransferError,
-            self._images("ot2", Side.DESTINATION).create,
+            self.clients.client("ot2", Side.DESTINATION).create,
             {"id": IMAGE_ID},
         )
 
@@ -195,17 +194,17 @@ class TestCleaning(SettlementTestCase):
         self.destination.on("DELETE", "image", busy)
         self.useFixture(
             fixtures.MonkeyPatch(
-                f"{settlement.__name__}._PAUSES", (0.0, 0.0, 0.0)
+                f"{finalize.__name__}._PAUSES", (0.0, 0.0, 0.0)
             )
         )
-        self.assert_clean(self.settle(FAILED))
+        self.assert_clean(self.finalize(FAILED))
 
     def test_patience_has_an_end(self) -> None:
         self.create()
         self.destination.on("DELETE", "image", glances.saying(409))
-        self.settle(FAILED)
+        self.finalize(FAILED)
         self.assertEqual(
-            len(settlement._PAUSES) + 1,
+            len(finalize._PAUSES) + 1,
             self.destination.count("DELETE", "image"),
         )
 
@@ -213,30 +212,32 @@ class TestCleaning(SettlementTestCase):
         self.create()
         for method in ("DELETE", "PATCH"):
             self.destination.on(method, "image", glances.saying(403))
-        row = self.settle(FAILED)
+        row = self.finalize(FAILED)
         self.assertEqual(IMAGE_ID, row.reserved_image_id)
         self.assertEqual(1, self.destination.count("DELETE", "image"))
 
     def test_what_cannot_be_removed_is_swept_later(self) -> None:
         self.create()
         self.destination.on("DELETE", "image", glances.saying(500, b"Broken"))
-        row = self.settle(FAILED)
+        row = self.finalize(FAILED)
         self.assertEqual(
             ("error", "source_busy"), (row.status, row.error_code)
         )
         self.assertEqual(IMAGE_ID, row.reserved_image_id)
         self.assertIn("Broken", self.logger.output)
         (left,) = self.repository.left_behind(10)
-        self.assertRaises(exception.TransferError, self.settlement.sweep, left)
+        self.assertRaises(
+            exception.TransferError, self.finalizer.remove_leftover, left
+        )
         self.destination.on("DELETE", "image", self.destination.behave)
-        self.settlement.sweep(left)
+        self.finalizer.remove_leftover(left)
         self.assert_clean(self.repository.get(self.job.id))
         self.assertEqual([], self.repository.left_behind(10))
 
     def test_the_next_attempt_removes_it_as_well(self) -> None:
         self.create()
         self.destination.on("DELETE", "image", glances.saying(500))
-        row = self.settle(dataclasses.replace(FAILED, retry_in=0.0))
+        row = self.finalize(dataclasses.replace(FAILED, retry_in=0.0))
         self.assertEqual("replicate_requested", row.status)
         self.assertEqual(IMAGE_ID, row.reserved_image_id)
         self.assertEqual([], self.repository.left_behind(10))
@@ -244,7 +245,7 @@ class TestCleaning(SettlementTestCase):
     def test_a_sweep_does_no_harm_to_a_job_that_is_run_again(self) -> None:
         self.create()
         self.destination.on("DELETE", "image", glances.saying(500))
-        self.settle(FAILED)
+        self.finalize(FAILED)
         self.destination.on("DELETE", "image", self.destination.behave)
         (left,) = self.repository.left_behind(10)
         self.repository.request_retry(self.job.id)
@@ -253,7 +254,7 @@ class TestCleaning(SettlementTestCase):
         self.repository.reserve_image(claim, other)
         self.destination.add(other, b"")
         self.repository.image_created(claim, other)
-        self.settlement.sweep(left)
+        self.finalizer.remove_leftover(left)
         row = self.repository.get(self.job.id)
         self.assertEqual(
             (other, other), (row.reserved_image_id, row.destination_image_id)
@@ -264,13 +265,13 @@ class TestCleaning(SettlementTestCase):
         self.create()
         self.destination.on("DELETE", "image", glances.hanging_up)
         self.repository.request_cancel(self.job.id)
-        row = self.settle(settlement.Outcome.CANCELED)
+        row = self.finalize(outcome.StopReason.CANCELED)
         self.assertEqual(("canceling", None), (row.status, row.worker_id))
         self.assertEqual(IMAGE_ID, row.reserved_image_id)
         self.destination.on("DELETE", "image", self.destination.behave)
         claimed = self.repository.claim_canceled("another")
         assert claimed
-        self.settlement.settle(*claimed, settlement.Outcome.CANCELED)
+        self.finalizer.finalize(*claimed, outcome.StopReason.CANCELED)
         row = self.repository.get(self.job.id)
         self.assertEqual("canceled", row.status)
         self.assert_clean(row)
@@ -280,7 +281,7 @@ class TestCleaning(SettlementTestCase):
         for method in ("DELETE", "PATCH"):
             self.destination.on(method, "image", glances.saying(403, b"Mine"))
         self.repository.request_cancel(self.job.id)
-        row = self.settle(settlement.Outcome.CANCELED)
+        row = self.finalize(outcome.StopReason.CANCELED)
         self.assertEqual(
             ("error", "cleanup_failed"), (row.status, row.error_code)
         )
@@ -290,7 +291,7 @@ class TestCleaning(SettlementTestCase):
     def test_what_is_given_back_names_what_it_leaves(self) -> None:
         self.create()
         self.destination.on("DELETE", "image", glances.saying(500))
-        row = self.settle(settlement.Outcome.GIVEN_BACK)
+        row = self.finalize(outcome.StopReason.SHUTDOWN)
         self.assertEqual("replicate_requested", row.status)
         self.assertEqual(IMAGE_ID, row.reserved_image_id)
 
@@ -298,12 +299,12 @@ class TestCleaning(SettlementTestCase):
         self.create()
         self.repository.request_cancel(self.job.id)
         self.repository.begin_cancel(self.held)
-        row = self.settle(settlement.Outcome.CANCELED)
+        row = self.finalize(outcome.StopReason.CANCELED)
         self.assertEqual("canceled", row.status)
         self.assert_clean(row)
 
 
-class TestFence(SettlementTestCase):
+class TestFence(FinalizeTestCase):
     def test_another_worker_s_image_is_not_touched(self) -> None:
         self.repository.give_back(self.held)
         claimed = self.repository.claim_next("another")
@@ -314,7 +315,7 @@ class TestFence(SettlementTestCase):
         for end in ENDS:
             self.assertRaises(
                 exception.ClaimLost,
-                self.settlement.settle,
+                self.finalizer.finalize,
                 self.job,
                 stale,
                 end,
@@ -326,8 +327,8 @@ class TestFence(SettlementTestCase):
 
     def test_an_end_is_written_once(self) -> None:
         self.create()
-        self.settle(REPLICATED)
+        self.finalize(REPLICATED)
         for end in ENDS:
-            self.assertRaises(exception.ClaimLost, self.settle, end)
+            self.assertRaises(exception.ClaimLost, self.finalize, end)
         self.assertIn(IMAGE_ID, self.destination.images)
         self.assertEqual("replicated", self.repository.get(self.job.id).status)

@@ -22,19 +22,22 @@ from oslo_db import exception as db_exc
 from image_replicator import jobs
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
-from image_replicator.worker import engine
+from image_replicator.worker import availability
 from image_replicator.worker import heartbeat
-from image_replicator.worker import outage
+from image_replicator.worker import worker
 
 
-class EngineTestCase(base.WorkerTestCase):
+class WorkerProcessTestCase(base.WorkerTestCase):
     def setUp(self) -> None:
         super().setUp()
-        for module in (heartbeat, outage):
+        for module, name in (
+            (heartbeat, "PROGRESS_INTERVAL"),
+            (availability, "RETRY_INTERVAL"),
+        ):
             self.useFixture(
-                fixtures.MonkeyPatch(f"{module.__name__}.INTERVAL", 0.05)
+                fixtures.MonkeyPatch(f"{module.__name__}.{name}", 0.05)
             )
-        self.worker = engine.Engine(self.conf, self.repository, self.session)
+        self.worker = worker.Worker(self.conf, self.repository, self.session)
 
     def start(self) -> None:
         """Let the worker run; it ends with the test."""
@@ -88,7 +91,7 @@ class EngineTestCase(base.WorkerTestCase):
         self.assertEqual({}, self.destination.images)
 
 
-class TestWork(EngineTestCase):
+class TestWork(WorkerProcessTestCase):
     def test_jobs_are_done(self) -> None:
         job_ids = [self.new_job() for _ in range(6)]
         self.start()
@@ -99,7 +102,7 @@ class TestWork(EngineTestCase):
         self.assertEqual(6, len(self.destination.images))
 
     def test_two_workers_do_each_job_once(self) -> None:
-        other = engine.Engine(self.conf, self.repository, self.session)
+        other = worker.Worker(self.conf, self.repository, self.session)
         self.assertNotEqual(self.worker.worker_id, other.worker_id)
         job_ids = [self.new_job(b"small") for _ in range(20)]
         self.start()
@@ -166,7 +169,7 @@ class TestWork(EngineTestCase):
         self.wait_for(job_id, "error")
 
 
-class TestCancel(EngineTestCase):
+class TestCancel(WorkerProcessTestCase):
     def test_a_running_copy(self) -> None:
         gate = self.hold_upload()
         job_id = self.new_job(base.DATA * 128)
@@ -218,7 +221,7 @@ class TestCancel(EngineTestCase):
         self.assertEqual({}, self.destination.images)
 
 
-class TestFaults(EngineTestCase):
+class TestFaults(WorkerProcessTestCase):
     """Whatever goes wrong, the worker works on and no job is stuck."""
 
     def test_a_database_that_is_away_when_a_job_is_looked_for(self) -> None:
@@ -294,7 +297,7 @@ class TestFaults(EngineTestCase):
     def test_an_end_that_always_fails_does_not_keep_the_place(self) -> None:
         self.set(concurrency=1)
         errors = [RuntimeError("unforeseen")] * 2
-        self.disturb(self.worker._settlement, "settle", *errors)
+        self.disturb(self.worker._finalizer, "finalize", *errors)
         stuck, other = self.new_job(), self.new_job()
         self.start()
         self.wait_for(other, "replicated")

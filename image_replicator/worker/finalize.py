@@ -10,16 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What becomes of a job, and of its image, when a copy has ended.
+"""Writing a job's end to the database, and cleaning up the destination.
 
-Settling can be done again: where it broke off, the row still names the image
-that is to be removed, and the status still says what was going on.
+Finalizing can be repeated. Where it was interrupted, the job's row still names
+the image that must be removed, and its status still says what was under way.
 """
 
-import dataclasses
-import enum
 import time
-from collections.abc import Callable
 from typing import Final
 
 from oslo_log import log as logging
@@ -28,12 +25,15 @@ from image_replicator import exception
 from image_replicator.db import queue
 from image_replicator.errors import ErrorCode
 from image_replicator.errors import Side
-from image_replicator.images import region
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
-from image_replicator.jobs import Verification
+from image_replicator.worker import clients as image_clients
 from image_replicator.worker import retry
+from image_replicator.worker.outcome import Failed
+from image_replicator.worker.outcome import Outcome
+from image_replicator.worker.outcome import Replicated
+from image_replicator.worker.outcome import StopReason
 
 LOG = logging.getLogger(__name__)
 
@@ -42,101 +42,67 @@ LOG = logging.getLogger(__name__)
 _PAUSES: Final = (0.2, 0.5, 1.0)
 
 
-@dataclasses.dataclass(frozen=True)
-class Replicated:
-    """A copy that is whole and verified.
+class Finalizer:
+    """Moves a job to the status that the end of its copy leads to.
 
-    :ivar verification: what shows it.
-    :ivar bytes_per_second: the mean; None for an image without bytes.
-    """
+    Unless the image was replicated, it removes it from the destination first.
 
-    verification: Verification
-    bytes_per_second: int | None
-
-
-class Outcome(enum.Enum):
-    """The ways in which a copy is stopped."""
-
-    #: The user wants nothing of it.
-    CANCELED = enum.auto()
-    #: Another worker is to begin anew.
-    GIVEN_BACK = enum.auto()
-    #: The job is another's; there is nothing for us to do.
-    LOST = enum.auto()
-
-
-@dataclasses.dataclass(frozen=True)
-class Failed:
-    """A copy that failed.
-
-    :ivar code: the kind of failure.
-    :ivar message: the same for people.
-    :ivar retry_in: seconds until it is tried again; None for never.
-    """
-
-    code: ErrorCode
-    message: str
-    retry_in: float | None = None
-
-
-End = Replicated | Outcome | Failed
-
-
-class Settlement:
-    """Moves a job to where its copy's end leads, the destination clean.
-
-    :param images: the images of a region, and which side of a copy it is.
-    :param retry_delay: seconds before a cancelation is tried again that
-        could not clean the destination.
+    :param clients: makes the clients of the image services.
+    :param retry_delay: seconds until a cancelation that could not clean the
+        destination is tried again.
     """
 
     def __init__(
         self,
         queue: queue.JobQueue,
-        images: Callable[[str, Side], region.RegionImages],
+        clients: image_clients.ImageClients,
         retry_delay: float,
     ) -> None:
         self._queue = queue
-        self._images = images
+        self._clients = clients
         self._retry_delay = retry_delay
 
-    def settle(self, job: Job, claim: Claim, end: End) -> None:
-        """Write the end of a job.
+    def finalize(self, job: Job, claim: Claim, ended: Outcome) -> None:
+        """Write how a copy ended.
 
-        :raises ClaimLost: if the job is not this worker's any more.
+        :param ended: the outcome of the attempt.
+        :raises ClaimLost: if the job does not belong to this worker any more.
+        :raises DBError: if the database cannot be used.
         """
         try:
-            self._move(job, claim, end)
+            self._write(job, claim, ended)
         except exception.ClaimLost:
-            # A user who cancels while the copy ends takes the job out of
-            # the status that the end starts from. The job is ours still.
+            # A user who cancels while the copy ends changes the status that
+            # the write expects. The job still belongs to this worker.
             if self._queue.renew(claim) is not JobStatus.CANCEL_REQUESTED:
                 raise
             self._cancel(job, claim)
 
-    def sweep(self, job: Job) -> None:
-        """Remove what a job left at the destination that is over.
+    def remove_leftover(self, job: Job) -> None:
+        """Remove the image that an ended job left at the destination.
 
-        :raises TransferError: if it cannot be removed now, either.
+        :param job: in a final status, with a reserved image.
+        :raises TransferError: if the image cannot be removed now.
+        :raises DBError: if the database cannot be used.
         """
         self._remove(job)
         self._queue.image_swept(job)
         LOG.info("Job %s: image %s removed", job.id, job.reserved_image_id)
 
-    def _move(self, job: Job, claim: Claim, end: End) -> None:
-        match end:
+    def _write(self, job: Job, claim: Claim, ended: Outcome) -> None:
+        match ended:
             case Replicated(verification, bytes_per_second):
                 self._queue.finish(
                     claim, job.image_size, bytes_per_second, verification
                 )
                 LOG.info("Job %s: replicated", job.id)
-            case Outcome.CANCELED:
+            case StopReason.CANCELED:
                 self._cancel(job, claim)
-            case Outcome.GIVEN_BACK:
+            case StopReason.SHUTDOWN:
                 self._clean(job, claim)
                 self._queue.give_back(claim)
                 LOG.info("Job %s: given back", job.id)
-            case Outcome.LOST:
+            case StopReason.CLAIM_LOST:
                 raise exception.ClaimLost(job.id)
             case Failed(code, message, None):
                 self._clean(job, claim)
@@ -165,11 +131,11 @@ class Settlement:
             )
 
     def _clean(self, job: Job, claim: Claim) -> exception.TransferError | None:
-        """Remove what the copy made at the destination.
+        """Remove the image of this attempt from the destination.
 
-        :returns: what stands in the way. The image stays named in the job's
-            row, and is removed by the next attempt, or swept.
-        :raises ClaimLost: if the image may be another worker's.
+        :returns: the error if it could not be removed. The job's row then
+            still names the image; the next attempt or the sweeper removes it.
+        :raises ClaimLost: if the image may belong to another worker's attempt.
         """
         row = self._queue.get(job.id)
         if (row.worker_id, row.attempts) != (claim.worker_id, claim.attempt):
@@ -202,7 +168,9 @@ class Settlement:
 
     def _remove(self, row: Job) -> None:
         assert row.reserved_image_id
-        destination = self._images(row.destination_region_id, Side.DESTINATION)
+        destination = self._clients.client(
+            row.destination_region_id, Side.DESTINATION
+        )
         destination.remove(
             row.reserved_image_id, exists=row.destination_image_id is not None
         )

@@ -27,28 +27,28 @@ from image_replicator.db import models
 from image_replicator.images import connections
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
-from image_replicator.tests.unit.worker import test_engine
-from image_replicator.worker import engine
+from image_replicator.tests.unit.worker import test_worker
+from image_replicator.worker import worker
 
 #: What is said of an outage.
 WORDS = ("does not serve us", "serves us again")
 
 
-class TestPresence(test_engine.EngineTestCase):
+class TestRegistration(test_worker.WorkerProcessTestCase):
     def _seen(self) -> list[str]:
-        return [worker.id for worker, *_ in self.repository.workers()]
+        return [entry.id for entry, *_ in self.repository.workers()]
 
     def test_operators_see_it_while_it_is_there(self) -> None:
         self.start()
         self.wait_until(self._seen, "a sign of life")
-        ((worker, _silent, working_on),) = self.repository.workers()
+        ((entry, _silent, working_on),) = self.repository.workers()
         self.assertEqual(
             (self.worker.worker_id, "here", 4, None, []),
             (
-                worker.id,
-                worker.host,
-                worker.concurrency,
-                worker.destination_regions,
+                entry.id,
+                entry.host,
+                entry.concurrency,
+                entry.destination_regions,
                 working_on,
             ),
         )
@@ -58,14 +58,14 @@ class TestPresence(test_engine.EngineTestCase):
 
     def test_operators_see_what_it_does(self) -> None:
         self.set(destination_regions=["ot2", "ot3"])
-        self.worker = engine.Engine(self.conf, self.repository, self.session)
+        self.worker = worker.Worker(self.conf, self.repository, self.session)
         gate = self.hold_upload()
         job_id = self.new_job()
         self.start()
         self.assertTrue(gate.reached.wait(base.PATIENCE))
         self.wait_until(self._seen, "a sign of life")
-        ((worker, _silent, working_on),) = self.repository.workers()
-        self.assertEqual("ot2,ot3", worker.destination_regions)
+        ((entry, _silent, working_on),) = self.repository.workers()
+        self.assertEqual("ot2,ot3", entry.destination_regions)
         self.assertEqual([job_id], working_on)
         gate.open()
 
@@ -79,11 +79,11 @@ class TestPresence(test_engine.EngineTestCase):
         self.assert_ends()
 
 
-class TestSweep(test_engine.EngineTestCase):
+class TestSweep(test_worker.WorkerProcessTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.set(retry_max_delay=0.05)
-        self.worker = engine.Engine(self.conf, self.repository, self.session)
+        self.worker = worker.Worker(self.conf, self.repository, self.session)
 
     def test_what_a_job_left_is_removed_once_that_is_possible(self) -> None:
         self.destination.on("PUT", "file", glances.saying(413))
@@ -123,7 +123,7 @@ class TestSweep(test_engine.EngineTestCase):
         self.wait_for(job_id, "canceled")
 
 
-class TestOutage(test_engine.EngineTestCase):
+class TestOutage(test_worker.WorkerProcessTestCase):
     #: All that a worker asks of the database while a copy runs.
     METHODS = (
         "claim_next",
@@ -190,7 +190,7 @@ class TestOutage(test_engine.EngineTestCase):
         self.assertNotIn("Traceback", self.logger.output)
 
 
-class TestLeases(test_engine.EngineTestCase):
+class TestLeases(test_worker.WorkerProcessTestCase):
     def _lose(self, job_id: str) -> None:
         """Let another worker take a job and never be seen again."""
         claimed = self.repository.claim_next("another")
@@ -217,7 +217,7 @@ class TestLeases(test_engine.EngineTestCase):
 
     def test_a_lost_worker_s_job_is_done(self) -> None:
         self.set(max_attempts=2)
-        self.worker = engine.Engine(self.conf, self.repository, self.session)
+        self.worker = worker.Worker(self.conf, self.repository, self.session)
         job_id = self.new_job()
         self._lose(job_id)
         self.start()
@@ -306,7 +306,7 @@ class TestLeases(test_engine.EngineTestCase):
         self.assertEqual([], self.destination.seen)
 
 
-class TestCopies(test_engine.EngineTestCase):
+class TestCopies(test_worker.WorkerProcessTestCase):
     def test_what_shows_that_they_are_whole_is_kept(self) -> None:
         job_id = self.new_job()
         self.start()
@@ -342,5 +342,5 @@ class TestCopies(test_engine.EngineTestCase):
             (1, 160, 40),
         ):
             self.set(concurrency=concurrency, buffer_size=buffer << 20)
-            worker = engine.Engine(self.conf, self.repository, self.session)
-            self.assertEqual(window << 20, worker._window)
+            process = worker.Worker(self.conf, self.repository, self.session)
+            self.assertEqual(window << 20, process._attempts.window)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A database that is away is waited for, and it is said once."""
+"""A database that is unavailable is waited for, and it is logged once."""
 
 import threading
 from typing import Any
@@ -20,20 +20,22 @@ import testtools
 from oslo_db import exception as db_exc
 
 from image_replicator.tests.unit.worker import base
-from image_replicator.worker import outage
+from image_replicator.worker import availability
 
 AWAY = "does not serve us"
 BACK = "serves us again"
 
 
-class OutageTestCase(testtools.TestCase):
+class AvailabilityTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.logger = self.useFixture(fixtures.FakeLogger())
         self.useFixture(
-            fixtures.MonkeyPatch(f"{outage.__name__}.INTERVAL", 0.001)
+            fixtures.MonkeyPatch(
+                f"{availability.__name__}.RETRY_INTERVAL", 0.001
+            )
         )
-        self.outages = outage.Outages()
+        self.database = availability.DatabaseAvailability()
         self.stop = threading.Event()
         self.left: list[Exception] = []
         self.calls = 0
@@ -52,11 +54,13 @@ class OutageTestCase(testtools.TestCase):
         )
 
 
-class TestWaitOut(OutageTestCase):
+class TestCallUntilAvailable(AvailabilityTestCase):
     def test_a_database_that_serves_is_asked_once(self) -> None:
         self.assertEqual(
             ((1, 2), {"a": 3}),
-            self.outages.wait_out(self.stop, self.call, 1, 2, a=3),
+            self.database.call_until_available(
+                self.stop, self.call, 1, 2, a=3
+            ),
         )
         self.assertEqual(1, self.calls)
         self.assert_logged(away=0, back=0)
@@ -69,7 +73,8 @@ class TestWaitOut(OutageTestCase):
             db_exc.DBConnectionError(),
         ]
         self.assertEqual(
-            ((1,), {}), self.outages.wait_out(self.stop, self.call, 1)
+            ((1,), {}),
+            self.database.call_until_available(self.stop, self.call, 1),
         )
         self.assertEqual(5, self.calls)
         self.assert_logged(away=1, back=1)
@@ -85,20 +90,25 @@ class TestWaitOut(OutageTestCase):
             self.calls = 0
             self.left = [error]
             raised = self.assertRaises(
-                type(error), self.outages.wait_out, self.stop, self.call
+                type(error),
+                self.database.call_until_available,
+                self.stop,
+                self.call,
             )
             self.assertIs(error, raised)
             self.assertEqual(1, self.calls)
 
     def test_a_stop_ends_the_waiting(self) -> None:
         self.useFixture(
-            fixtures.MonkeyPatch(f"{outage.__name__}.INTERVAL", 600.0)
+            fixtures.MonkeyPatch(
+                f"{availability.__name__}.RETRY_INTERVAL", 600.0
+            )
         )
         self.left = [db_exc.DBConnectionError()] * 9
         self.stop.set()
         self.assertRaises(
             db_exc.DBConnectionError,
-            self.outages.wait_out,
+            self.database.call_until_available,
             self.stop,
             self.call,
         )
@@ -106,15 +116,15 @@ class TestWaitOut(OutageTestCase):
 
     def test_a_stop_does_not_keep_from_trying_once(self) -> None:
         self.stop.set()
-        self.outages.wait_out(self.stop, self.call)
+        self.database.call_until_available(self.stop, self.call)
         self.assertEqual(1, self.calls)
 
 
-class TestNote(OutageTestCase):
+class TestNote(AvailabilityTestCase):
     def _fail(self) -> None:
         self.left = [db_exc.DBConnectionError()]
         self.assertRaises(
-            db_exc.DBConnectionError, self.outages.note, self.call
+            db_exc.DBConnectionError, self.database.call, self.call
         )
 
     def test_each_outage_is_told_once(self) -> None:
@@ -122,13 +132,13 @@ class TestNote(OutageTestCase):
             for _failure in range(3):
                 self._fail()
             for _success in range(3):
-                self.outages.note(self.call)
+                self.database.call(self.call)
         self.assert_logged(away=2, back=2)
 
     def test_other_errors_say_nothing_of_the_database(self) -> None:
         self._fail()
         self.left = [RuntimeError()]
-        self.assertRaises(RuntimeError, self.outages.note, self.call)
+        self.assertRaises(RuntimeError, self.database.call, self.call)
         self.assert_logged(away=1, back=0)
 
     def test_all_threads_meet_the_same_outage(self) -> None:
@@ -140,7 +150,7 @@ class TestNote(OutageTestCase):
 
         def meet() -> None:
             self.assertRaises(
-                db_exc.DBConnectionError, self.outages.note, fail
+                db_exc.DBConnectionError, self.database.call, fail
             )
 
         threads = [threading.Thread(target=meet) for _ in range(8)]

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a worker does while the database is away: it waits, and says so."""
+"""Calls to a database that may be unavailable for a while."""
 
 import threading
 import time
@@ -27,8 +27,8 @@ LOG = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Seconds between two attempts while the database is away.
-INTERVAL: Final = 1.0
+#: Seconds between two attempts while the database is unavailable.
+RETRY_INTERVAL: Final = 1.0
 
 #: These are about what was sent, and come back however long one waits.
 _LASTING: Final = (
@@ -40,66 +40,67 @@ _LASTING: Final = (
 )
 
 
-class Outages:
-    """The outages of the database, as one worker's threads meet them.
+class DatabaseAvailability:
+    """Whether the database can be used, as one worker's threads find it.
 
-    Whatever the server says is taken for an outage: one that is down, fails
-    over, is read-only for a while or has no room left.
+    The threads share it, so that an outage is logged once when it begins and
+    once when it ends.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._since: float | None = None
+        self._unavailable_since: float | None = None
 
-    def wait_out(
+    def call_until_available(
         self,
         stop: threading.Event,
         call: Callable[P, T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Call until the database serves.
+        """Make a call, and repeat it while the database is unavailable.
 
-        :param call: may be repeated.
         :param stop: ends the waiting.
-        :raises DBError: if it was ended, or if waiting cannot help.
+        :param call: may be repeated without harm.
+        :raises DBError: if ``stop`` was set, or if waiting does not help.
         """
         while True:
             try:
-                return self.note(call, *args, **kwargs)
+                return self.call(call, *args, **kwargs)
             except _LASTING:
                 raise
             except db_exc.DBError:
-                if stop.wait(INTERVAL):
+                if stop.wait(RETRY_INTERVAL):
                     raise
 
-    def note(
+    def call(
         self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call once, and take note of whether the database serves.
+        """Make a call once, and record whether the database was available.
 
-        :param call: what surely asks the database; else its success would
-            say nothing.
+        :param call: uses the database in any case; otherwise its success
+            would not show that the database is available.
+        :raises DBError: if the database could not be used.
         """
         try:
             result = call(*args, **kwargs)
         except db_exc.DBError as error:
-            self._begun(error)
+            self._record_unavailable(error)
             raise
-        self._ended()
+        self._record_available()
         return result
 
-    def _begun(self, error: db_exc.DBError) -> None:
+    def _record_unavailable(self, error: db_exc.DBError) -> None:
         with self._lock:
-            if self._since is not None:
+            if self._unavailable_since is not None:
                 return
-            self._since = time.monotonic()
+            self._unavailable_since = time.monotonic()
         LOG.error("The database does not serve us; waiting for it: %s", error)
 
-    def _ended(self) -> None:
+    def _record_available(self) -> None:
         with self._lock:
-            if self._since is None:
+            if self._unavailable_since is None:
                 return
-            seconds = time.monotonic() - self._since
-            self._since = None
+            seconds = time.monotonic() - self._unavailable_since
+            self._unavailable_since = None
         LOG.info("The database serves us again, after %.0f s", seconds)

@@ -1,0 +1,166 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Running one attempt to copy an image, and telling how it ended."""
+
+import dataclasses
+from typing import Final
+
+from keystoneauth1 import session as ksa_session
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from image_replicator import exception
+from image_replicator import metadata
+from image_replicator.db import queue
+from image_replicator.errors import ErrorCode
+from image_replicator.errors import Side
+from image_replicator.images import connections
+from image_replicator.jobs import Claim
+from image_replicator.jobs import Job
+from image_replicator.worker import availability
+from image_replicator.worker import clients as image_clients
+from image_replicator.worker import distance
+from image_replicator.worker import outcome
+from image_replicator.worker import rate
+from image_replicator.worker import retry
+from image_replicator.worker import transfer
+
+LOG = logging.getLogger(__name__)
+
+#: The outcome of an attempt beyond the last one that the operator allows.
+_EXHAUSTED: Final = outcome.Failed(
+    ErrorCode.ATTEMPTS_EXHAUSTED,
+    "Every worker that began the copy was lost before it came to an end.",
+)
+
+
+def unexpected_failure(job: Job) -> outcome.Failed:
+    """Return the outcome of a job that failed by an unexpected exception.
+
+    The exception itself stays in the log: it may hold what no user may see.
+    """
+    return outcome.Failed(
+        ErrorCode.INTERNAL_ERROR,
+        "The copy failed for a reason that only the worker's log tells; "
+        f"look for request {job.request_id} there.",
+    )
+
+
+class Attempts:
+    """Makes the worker's copies, and maps each one's end to an outcome.
+
+    It has what the copies of one worker share: kept connections, the limit
+    of the bandwidth, and the measured distances of the regions.
+
+    :param conf: of the image replicator.
+    :param database: the availability of the database.
+    :param clients: makes the clients of the image services.
+    :param session: has the worker's own credentials.
+    """
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        queue: queue.JobQueue,
+        database: availability.DatabaseAvailability,
+        clients: image_clients.ImageClients,
+        session: ksa_session.Session,
+    ) -> None:
+        self._queue = queue
+        self._database = database
+        self._clients = clients
+        self._connections = connections.Pool(session)
+        self._rules = metadata.rules_from(conf)
+        self._options = conf.transfer
+        #: Bytes that one copy may have in memory.
+        self.window: int = min(
+            conf.transfer.window_size,
+            conf.worker.buffer_size // conf.worker.concurrency,
+        )
+        self._bandwidth = rate.Limiter(conf.worker.bandwidth_limit)
+        self._distances = distance.Distances()
+        self._retries = retry.Policy(
+            max_attempts=conf.worker.max_attempts,
+            delay=conf.worker.retry_delay,
+            max_delay=conf.worker.retry_max_delay,
+        )
+
+    def new(self, job: Job, claim: Claim) -> transfer.Transfer:
+        """Return the copy of a job, which has not begun yet.
+
+        :param claim: the worker's claim of the job.
+        """
+        own = self._connections.take()
+        return transfer.Transfer(
+            job,
+            claim,
+            queue=self._queue,
+            database=self._database,
+            source=self._clients.client(
+                job.source_region_id, Side.SOURCE, own.session
+            ),
+            destination=self._clients.client(
+                job.destination_region_id, Side.DESTINATION, own.session
+            ),
+            connections=own,
+            rules=self._rules,
+            options=self._options,
+            window=self.window,
+            bandwidth=self._bandwidth,
+            distances=self._distances,
+        )
+
+    def run(self, copy: transfer.Transfer) -> outcome.Outcome:
+        """Run a copy to its end; no exception leaves it.
+
+        :returns: how it ended. A failure says when the next attempt is due.
+        """
+        attempt = copy.job.attempts_of_run
+        if attempt > self._retries.max_attempts:
+            return _EXHAUSTED
+        ended = _run(copy)
+        if isinstance(ended, outcome.Failed):
+            seconds = self._retries.seconds_to_wait(ended.code, attempt)
+            return dataclasses.replace(ended, retry_in=seconds)
+        return ended
+
+    def close(self, copy: transfer.Transfer) -> None:
+        """Take back the connections of a copy that has ended."""
+        self._connections.give_back(copy.release())
+
+
+def _run(copy: transfer.Transfer) -> outcome.Outcome:
+    """Run a copy, and map the exception that ends it to an outcome."""
+    job = copy.job
+    LOG.info(
+        "Job %s: attempt %d, copying image %s from %s to %s",
+        job.id,
+        job.attempts_of_run,
+        job.source_image_id,
+        job.source_region_id,
+        job.destination_region_id,
+    )
+    try:
+        return copy.run()
+    except transfer.Stopped as stopped:
+        LOG.info("Job %s: stopped, %s", job.id, stopped.reason.name)
+        return stopped.reason
+    except exception.ClaimLost:
+        LOG.warning("Job %s was found to be another's", job.id)
+        return outcome.StopReason.CLAIM_LOST
+    except exception.TransferError as error:
+        LOG.warning("Job %s: %s: %s", job.id, error.code, error.message)
+        return outcome.Failed(error.code, error.message)
+    except Exception:
+        LOG.exception("Job %s: failed for an unforeseen reason", job.id)
+        return unexpected_failure(job)

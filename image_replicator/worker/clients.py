@@ -1,0 +1,57 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Clients of the image services that a worker copies between."""
+
+from keystoneauth1 import session as ksa_session
+from oslo_config import cfg
+
+from image_replicator.errors import Side
+from image_replicator.images import region
+
+
+class ImageClients:
+    """Makes the clients of image services.
+
+    :param conf: has ``[service_auth]`` and ``[transfer]``.
+    :param session: has the worker's own credentials.
+    """
+
+    def __init__(
+        self, conf: cfg.ConfigOpts, session: ksa_session.Session
+    ) -> None:
+        self._interfaces = conf.service_auth.valid_interfaces
+        self._session = session
+        self._timeouts = region.Timeouts(
+            connect=conf.transfer.connect_timeout,
+            read=conf.transfer.read_timeout,
+            upload_response=conf.transfer.upload_response_timeout,
+        )
+
+    def client(
+        self,
+        region_id: str,
+        side: Side,
+        session: ksa_session.Session | None = None,
+    ) -> region.RegionImages:
+        """Return a client of one region's image service.
+
+        :param side: which side of a copy the region is on.
+        :param session: sends the requests; None for the shared one.
+        """
+        return region.RegionImages(
+            session or self._session,
+            region_id,
+            self._interfaces,
+            side,
+            self._timeouts,
+        )

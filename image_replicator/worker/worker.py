@@ -1,0 +1,296 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The worker process: claims jobs, runs their copies, writes how they end.
+
+It has three kinds of threads. The thread that calls :meth:`Worker.run` claims
+jobs and hands them out. Each copy runs in a thread of a pool; cancelations and
+the removal of leftovers run in another thread. The heartbeat's thread renews
+the leases. The threads share :class:`~.running.RunningJobs`, and an event that
+wakes the claiming thread when a copy has ended.
+"""
+
+import concurrent.futures
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Final
+
+from keystoneauth1 import session as ksa_session
+from oslo_config import cfg
+from oslo_db import exception as db_exc
+from oslo_log import log as logging
+from oslo_utils import uuidutils
+
+from image_replicator import context
+from image_replicator import exception
+from image_replicator.conf import loading
+from image_replicator.db import queue as db_queue
+from image_replicator.jobs import Claim
+from image_replicator.jobs import Job
+from image_replicator.jobs import NewWorker
+from image_replicator.worker import attempt
+from image_replicator.worker import availability
+from image_replicator.worker import clients
+from image_replicator.worker import duty
+from image_replicator.worker import finalize
+from image_replicator.worker import heartbeat
+from image_replicator.worker import outcome
+from image_replicator.worker import reaper
+from image_replicator.worker import registration
+from image_replicator.worker import running
+from image_replicator.worker import sweeper
+from image_replicator.worker import transfer
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds between two looks for a job right after one was found.
+_SHORTEST_PAUSE: Final = 0.05
+
+
+def new_worker_id(host: str) -> str:
+    """Return an id that no other worker has or will have.
+
+    Host and process id are for people. Process ids are used again, so a
+    random part makes the id unique.
+    """
+    return f"{host}:{os.getpid()}:{uuidutils.generate_uuid()[:8]}"
+
+
+class Worker:
+    """One worker process.
+
+    :param conf: of the image replicator.
+    :param queue: the jobs.
+    :param session: has the worker's own credentials.
+    :ivar worker_id: under which the worker claims its jobs.
+    """
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        queue: db_queue.JobQueue,
+        session: ksa_session.Session,
+    ) -> None:
+        self._conf = conf
+        self._queue = queue
+        self.worker_id = new_worker_id(conf.worker.host)
+        self._database = availability.DatabaseAvailability()
+        self._running = running.RunningJobs()
+        image_clients = clients.ImageClients(conf, session)
+        self._attempts = attempt.Attempts(
+            conf, queue, self._database, image_clients, session
+        )
+        self._finalizer = finalize.Finalizer(
+            queue, image_clients, conf.worker.retry_delay
+        )
+        self._sweeper = sweeper.LeftoverSweeper(
+            queue,
+            self._database,
+            self._finalizer.remove_leftover,
+            conf.worker.retry_max_delay,
+        )
+        self._heartbeat = self._new_heartbeat()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._stopping_now = threading.Event()
+
+    def _new_heartbeat(self) -> heartbeat.Heartbeat:
+        lease_time = self._conf.worker.lease_time
+        return heartbeat.Heartbeat(
+            self._queue,
+            self._running,
+            self._database,
+            reaper.StalledJobReaper(
+                self._queue, self._database, self.worker_id, lease_time / 2
+            ),
+            registration.Registration(
+                self._queue,
+                self._database,
+                _description(self._conf, self.worker_id),
+                lease_time / 4,
+            ),
+            heartbeat.PROGRESS_INTERVAL,
+        )
+
+    def stop(self) -> None:
+        """Claim no more jobs, and give running copies graceful_timeout."""
+        self._stopping.set()
+        self._wake.set()
+
+    def stop_now(self) -> None:
+        """Stop running copies at once, and give their jobs back."""
+        self._stopping_now.set()
+        self.stop()
+
+    # The claiming thread.
+
+    def run(self) -> None:
+        """Work until :meth:`stop` or :meth:`stop_now` is called."""
+        LOG.info("Worker %s begins", self.worker_id)
+        self._heartbeat.start()
+        try:
+            self._work()
+        finally:
+            self._heartbeat.stop()
+        LOG.info("Worker %s ends", self.worker_id)
+
+    def _work(self) -> None:
+        """Claim jobs until a stop, then wait for the running copies."""
+        slots = self._conf.worker.concurrency
+        cleaning = None
+        with (
+            _pool(slots, "copy") as copies,
+            _pool(1, "clean") as cleaners,
+        ):
+            try:
+                pause = 0.0
+                while not self._stopping.is_set():
+                    self._wake.clear()
+                    if self._hand_out(copies, slots):
+                        pause = 0.0
+                    if cleaning is None or cleaning.done():
+                        cleaning = cleaners.submit(self._clean_up)
+                    # Where there was a job there soon is another.
+                    pause = min(
+                        self._conf.worker.poll_interval,
+                        max(_SHORTEST_PAUSE, pause * 2),
+                    )
+                    self._wake.wait(pause)
+            finally:
+                self._wind_down()
+
+    def _hand_out(self, pool: concurrent.futures.Executor, slots: int) -> bool:
+        """Claim jobs while there is room for another copy.
+
+        :returns: whether there was a job.
+        """
+        found = False
+        while not self._stopping.is_set() and self._running.copy_count < slots:
+            claimed = self._claim(self._queue.claim_next)
+            if claimed is None:
+                break
+            found = True
+            copy = self._attempts.new(*claimed)
+            self._running.add_copy(copy)
+            pool.submit(self._run_copy, copy)
+        return found
+
+    def _clean_up(self) -> None:
+        """Run the duties that need no room for a copy."""
+        with contextlib.suppress(db_exc.DBError):
+            duty.run_duty(self._cancel_unowned)
+            duty.run_duty(self._sweeper.run)
+
+    def _cancel_unowned(self) -> None:
+        """Cancel the jobs that a user wants canceled and no worker owns."""
+        while not self._stopping.is_set():
+            claimed = self._claim(self._queue.claim_canceled)
+            if claimed is None:
+                return
+            self._cancel(*claimed)
+
+    def _cancel(self, job: Job, claim: Claim) -> None:
+        self._running.add_cancelation(claim)
+        try:
+            with _logging_for(job):
+                self._finalize(job, claim, outcome.StopReason.CANCELED)
+        finally:
+            self._running.remove_cancelation(claim)
+
+    def _claim(
+        self, claim: Callable[[str], tuple[Job, Claim] | None]
+    ) -> tuple[Job, Claim] | None:
+        """Claim a job; None if there is none, or if the worker stops."""
+        try:
+            return self._database.call_until_available(
+                self._stopping, claim, self.worker_id
+            )
+        except Exception:
+            if not self._stopping.is_set():
+                LOG.exception("No job could be claimed; trying again")
+                self._stopping.wait(availability.RETRY_INTERVAL)
+            return None
+
+    def _wind_down(self) -> None:
+        """Wait for running copies, and stop those that take too long."""
+        self._stopping.set()
+        LOG.info("Stopping; %d copies are running", self._running.copy_count)
+        deadline = time.monotonic() + self._conf.worker.graceful_timeout
+        while self._running.copy_count and time.monotonic() < deadline:
+            if self._stopping_now.wait(0.1):
+                break
+        self._stopping_now.set()
+        for copy in self._running.copies():
+            copy.stop(outcome.StopReason.SHUTDOWN)
+
+    # The copying threads.
+
+    def _run_copy(self, copy: transfer.Transfer) -> None:
+        try:
+            with _logging_for(copy.job):
+                self._finalize(copy.job, copy.claim, self._attempts.run(copy))
+        finally:
+            # The connections are free before the place is: the next copy
+            # uses them.
+            self._attempts.close(copy)
+            self._running.remove_copy(copy)
+            self._wake.set()
+
+    def _finalize(
+        self, job: Job, claim: Claim, ended: outcome.Outcome
+    ) -> None:
+        """Write how a job ended, however long the database is unavailable."""
+        try:
+            self._database.call_until_available(
+                self._stopping_now, self._finalizer.finalize, job, claim, ended
+            )
+        except exception.ClaimLost:
+            LOG.warning("Job %s is not ours any more", job.id)
+        except Exception as error:
+            if self._stopping_now.is_set() and isinstance(
+                error, db_exc.DBError
+            ):
+                LOG.warning(
+                    "Job %s: left to another worker, as the database is away",
+                    job.id,
+                )
+                return
+            LOG.exception("Job %s: its end could not be settled", job.id)
+            unexpected = attempt.unexpected_failure(job)
+            if ended != unexpected and not self._stopping_now.is_set():
+                # Once more, so that the job does not look as if it ran.
+                self._finalize(job, claim, unexpected)
+
+
+def _pool(size: int, name: str) -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(size, thread_name_prefix=name)
+
+
+def _description(conf: cfg.ConfigOpts, worker_id: str) -> NewWorker:
+    return NewWorker(
+        id=worker_id,
+        host=conf.worker.host,
+        version=loading.release(),
+        concurrency=conf.worker.concurrency,
+        destination_regions=",".join(conf.worker.destination_regions) or None,
+    )
+
+
+@contextlib.contextmanager
+def _logging_for(job: Job) -> Iterator[None]:
+    """Log under the id of the API request that created the job."""
+    context.RequestContext(request_id=job.request_id, overwrite=True)
+    yield
