@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Who asks: the identity that auth_token proved, and the request's id."""
+"""The caller of a request, as auth_token proved it, and the request's id."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ TOKEN_AUTH = "keystone.token_auth"  # nosec B105: a name, no secret
 
 
 class RequestContext(context.RequestContext):
-    """oslo.context's, with the caller's methods of authentication.
+    """The context of oslo.context, with the methods of authentication.
 
     :ivar token_methods: how the token was got, as Keystone names it:
         ``password``, ``token``, ``application_credential`` …

@@ -10,14 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What can go wrong, in words that may be shown to the user.
+"""Errors of the domain.
 
-A message never holds a token, a password, another tenant's data, an SQL
-statement, a stack trace or a file's path. What a log needs beyond that goes
-to the log where the error is met.
+The message of each may be shown to the user. It never holds a token, a
+password, another tenant's data, an SQL statement, a stack trace or a file's
+path; the place that meets the error logs what an operator needs beyond that.
+These errors know no HTTP: :mod:`image_replicator.api.http_errors` maps them.
 """
-
-from http import HTTPStatus
 
 from image_replicator.errors import ErrorCode
 
@@ -30,75 +29,48 @@ class ConfigurationError(ImageReplicatorError):
     """The configuration cannot work; the message names the option."""
 
 
-class APIError(ImageReplicatorError):
-    """An answer other than success to a request.
+class RequestError(ImageReplicatorError):
+    """A user's request cannot be fulfilled.
 
-    :param message: one sentence on what was wrong and, where the caller can
-        do something, what.
+    :param message: one sentence on what is wrong and, where the user can do
+        something, what.
     """
-
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
 
 
-class BadRequest(APIError):
-    status = HTTPStatus.BAD_REQUEST
+class Forbidden(RequestError):
+    """The user's rights do not suffice."""
 
 
-class Unauthorized(APIError):
-    status = HTTPStatus.UNAUTHORIZED
-
-    def __init__(self) -> None:
-        # The reference page's words, to the letter.
-        super().__init__("Authentication required.")
+class NotFound(RequestError):
+    """The thing does not exist, or this user may not see it."""
 
 
-class Forbidden(APIError):
-    status = HTTPStatus.FORBIDDEN
+class Conflict(RequestError):
+    """The state of an image, a job or a region does not allow it."""
 
 
-class NotFound(APIError):
-    status = HTTPStatus.NOT_FOUND
+class LimitExceeded(RequestError):
+    """More is asked for than the operator allows."""
 
 
-class MethodNotAllowed(APIError):
-    """The path exists, but not with this method.
-
-    :param allowed: the methods that the path has, as ``Allow`` lists them.
-    """
-
-    status = HTTPStatus.METHOD_NOT_ALLOWED
-
-    def __init__(self, method: str, allowed: str) -> None:
-        super().__init__(f"The method {method} is not allowed here.")
-        self.allowed = allowed
-
-
-class NotAcceptable(APIError):
-    status = HTTPStatus.NOT_ACCEPTABLE
-
-
-class Conflict(APIError):
-    status = HTTPStatus.CONFLICT
-
-
-class PayloadTooLarge(APIError):
-    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-
-
-class ServiceUnavailable(APIError):
-    status = HTTPStatus.SERVICE_UNAVAILABLE
+class ServiceUnavailable(RequestError):
+    """A service that is needed for the answer does not answer itself."""
 
 
 class JobNotFound(NotFound):
+    """There is no such job, or this user may not see it."""
+
     def __init__(self, job_id: str) -> None:
         super().__init__(f"No job with ID {job_id} could be found.")
 
 
 class DuplicateJob(Conflict):
+    """The same copy is under way."""
+
     def __init__(self) -> None:
         super().__init__(
             "A copy of this image to this tenant and region is already "
@@ -119,7 +91,7 @@ class NotRetryable(Conflict):
         )
 
 
-class TooManyJobs(PayloadTooLarge):
+class TooManyJobs(LimitExceeded):
     """A tenant has as many active jobs as it may.
 
     :param at_most: how many that is.

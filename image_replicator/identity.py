@@ -26,7 +26,7 @@ from keystoneauth1.identity import v3
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from image_replicator import context
+from image_replicator import context as ir_context
 from image_replicator import exception
 from image_replicator.conf import checking
 from image_replicator.conf import service_auth
@@ -150,35 +150,35 @@ class Identity:
             )
         return regions[0] if regions else None
 
-    def standing_in(
-        self, project_id: str, who: context.RequestContext
-    ) -> context.RequestContext:
-        """Return the caller as the caller's own token proves it in a project.
+    def caller_in_project(
+        self, project_id: str, context: ir_context.RequestContext
+    ) -> ir_context.RequestContext:
+        """Return the caller's context in a project, with the roles there.
 
-        When it is not the token's own project, the token is rescoped to it,
-        so nobody gets anywhere that the token could not act.
+        When it is not the token's own project, the caller's token is rescoped
+        to it: nobody can act where that token could not.
 
         :raises NotFound: if the project is not there for this caller.
         :raises Forbidden: if such a token may not be rescoped.
         :raises ServiceUnavailable: if Keystone does not answer.
         """
-        if project_id == who.project_id:
-            return who
-        if not _DELEGATED.isdisjoint(who.token_methods):
+        if project_id == context.project_id:
+            return context
+        if not _DELEGATED.isdisjoint(context.token_methods):
             raise _not_rescoped()
         auth = v3.Token(
             self._auth.auth_url,
-            who.auth_token or "",
+            context.auth_token or "",
             project_id=project_id,
             reauthenticate=False,
         )
         with _keystone_answers():
             rescoped = _rescoped(auth, self.session, project_id)
-        return context.RequestContext(
+        return ir_context.RequestContext(
             user_id=rescoped.user_id,
             project_id=rescoped.project_id,
             roles=list(rescoped.role_names or ()),
-            request_id=who.request_id,
+            request_id=context.request_id,
             overwrite=False,
         )
 

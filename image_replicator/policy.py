@@ -10,23 +10,23 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Who may do what: the rules that an operator can override.
+"""The policy: rules that an operator can override.
 
-The names follow ``service:resource:action``. A rule's target is the job's
-tenants: ``source_tenant_id`` asked for the copy, ``destination_tenant_id``
-gets it.
+The names follow ``service:resource:action``. The target of the jobs'
+rules is the job's tenants: ``source_tenant_id`` asked for the copy,
+``destination_tenant_id`` gets it.
 """
 
 import time
+from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Final
 
 from oslo_config import cfg
 from oslo_policy import policy
 
-from image_replicator import context
+from image_replicator import context as ir_context
 from image_replicator import exception
-from image_replicator import jobs
 
 LIST: Final = "image_replicator:jobs:list"
 LIST_ALL_TENANTS: Final = "image_replicator:jobs:list:all_tenants"
@@ -125,14 +125,6 @@ def list_rules() -> list[policy.RuleDefault]:
     return list(_RULES)
 
 
-def target_of(job: jobs.Job) -> dict[str, str]:
-    """Return what the rules see of a job."""
-    return {
-        "source_tenant_id": job.source_tenant_id,
-        "destination_tenant_id": job.destination_tenant_id,
-    }
-
-
 def _check_file(conf: cfg.ConfigOpts) -> None:
     """Refuse to start without a policy file that the operator names.
 
@@ -152,7 +144,7 @@ _LOOK_INTERVAL: Final = 5.0
 
 
 class Enforcer:
-    """oslo.policy, speaking of tenants.
+    """Asks oslo.policy.
 
     :param conf: has ``[oslo_policy]``, where the operator's file is named.
     :raises ConfigurationError: if that file cannot be used.
@@ -174,15 +166,18 @@ class Enforcer:
             ) from error
 
     def allows(
-        self, rule: str, who: context.RequestContext, target: Mapping[str, str]
+        self,
+        rule: str,
+        context: ir_context.RequestContext,
+        target: Mapping[str, str],
     ) -> bool:
-        """Tell whether ``who`` may do ``rule`` to ``target``."""
+        """Tell whether the caller may do ``rule`` to ``target``."""
         # Not at each request: it costs more than all rules together.
         self._enforcer.use_conf = self._is_time_to_look()
         try:
             return bool(
                 self._enforcer.enforce(
-                    rule, dict(target), who.to_policy_values()
+                    rule, dict(target), context.to_policy_values()
                 )
             )
         except policy.InvalidScope:
@@ -197,23 +192,43 @@ class Enforcer:
         return True
 
     def authorize(
-        self, rule: str, who: context.RequestContext, target: Mapping[str, str]
+        self,
+        rule: str,
+        context: ir_context.RequestContext,
+        target: Mapping[str, str],
     ) -> None:
-        """Let ``who`` do ``rule`` to ``target``.
+        """Check that the caller may do ``rule`` to ``target``.
 
-        :raises Forbidden: if the policy does not.
+        :raises Forbidden: if the policy does not allow it.
         """
-        if not self.allows(rule, who, target):
+        self.authorize_any([rule], context, target)
+
+    def authorize_any(
+        self,
+        rules: Iterable[str],
+        context: ir_context.RequestContext,
+        target: Mapping[str, str],
+    ) -> None:
+        """Check that the caller may do one of ``rules`` to ``target``.
+
+        :raises Forbidden: if the policy allows none of them.
+        """
+        if not any(self.allows(rule, context, target) for rule in rules):
             raise exception.Forbidden(
                 "Your roles in this project do not allow this request."
             )
 
-    def authorize_sight(
-        self, who: context.RequestContext, job: jobs.Job
+    def authorize_show(
+        self,
+        rule: str,
+        context: ir_context.RequestContext,
+        target: Mapping[str, str],
+        not_found: exception.NotFound,
     ) -> None:
-        """Let ``who`` see that a job exists.
+        """Check that the caller may know that something exists.
 
-        :raises JobNotFound: if the policy does not.
+        :param not_found: the error of something that does not exist.
+        :raises NotFound: ``not_found``, if the policy does not allow it.
         """
-        if not self.allows(SHOW, who, target_of(job)):
-            raise exception.JobNotFound(job.id)
+        if not self.allows(rule, context, target):
+            raise not_found

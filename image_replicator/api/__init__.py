@@ -25,7 +25,7 @@ from typing import TypeVar
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from image_replicator import context
+from image_replicator import context as ir_context
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator import policy
@@ -44,7 +44,7 @@ Built = TypeVar("Built")
 
 
 class Extension:
-    """Answers the paths below its base path; hands all else on untouched.
+    """Answers the paths below its base path; all others go to Glance.
 
     :param app: the rest of Glance's pipeline.
     """
@@ -89,9 +89,9 @@ def wrap(app: WSGIApplication, conf: cfg.ConfigOpts) -> Extension:
     """Wrap a Glance, and ask it for source images in this process."""
 
     def ask_factory(
-        environ: Mapping[str, Any], who: context.RequestContext
+        environ: Mapping[str, Any], context: ir_context.RequestContext
     ) -> caller.Ask:
-        return caller.ask_wrapped(app, environ, who.request_id)
+        return caller.ask_wrapped(app, environ, context.request_id)
 
     return Extension(
         app, _resource(conf, identity.Identity(conf), ask_factory)
@@ -103,13 +103,13 @@ def stand_alone(conf: cfg.ConfigOpts) -> WSGIApplication:
     keystone = identity.Identity(conf)
 
     def ask_factory(
-        environ: Mapping[str, Any], who: context.RequestContext
+        environ: Mapping[str, Any], context: ir_context.RequestContext
     ) -> caller.Ask:
         return caller.ask_remote(
             keystone.session,
             conf.region_id,
             conf.service_auth.valid_interfaces,
-            who,
+            context,
         )
 
     return _resource(conf, keystone, ask_factory)

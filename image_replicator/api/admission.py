@@ -10,21 +10,23 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+"""The checks that a request for a copy must pass.
 
-"""Whether a caller may have an image copied to a tenant and region.
-
-Asked before a job is queued, be it new or another run of one: both make an
-image in the destination tenant.
+They are made before a job is queued, be it new or another run of one: both
+make an image in the destination tenant.
 """
+
+from typing import Any
 
 from oslo_config import cfg
 
-from image_replicator import context
+from image_replicator import context as ir_context
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator import images
 from image_replicator import metadata
 from image_replicator import policy
+from image_replicator.api import http_errors
 from image_replicator.api import resource
 from image_replicator.images import availability
 from image_replicator.images import caller
@@ -32,7 +34,7 @@ from image_replicator.images import region as region_images
 
 
 class Admission:
-    """Lets copies in whose caller proves a right to all of them.
+    """Checks whether a caller may have an image copied.
 
     :param conf: of the image replicator.
     """
@@ -51,12 +53,12 @@ class Admission:
 
     def admit(
         self,
-        call: resource.Call,
+        call: resource.Call[Any],
         image_id: str,
         tenant_id: str,
         region: str | None,
     ) -> tuple[images.Image, str]:
-        """Let a copy in.
+        """Check whether a copy may be queued.
 
         :param image_id: of the source image, in our own region.
         :param tenant_id: of the destination.
@@ -68,17 +70,18 @@ class Admission:
         :raises NotFound: if the caller sees no such image or tenant.
         :raises Conflict: if the image cannot be copied, or the destination
             cannot take it.
-        :raises PayloadTooLarge: if the image is larger than copies may be.
-        :raises ServiceUnavailable: if who is to be asked does not answer.
+        :raises LimitExceeded: if the image is larger than copies may be.
+        :raises ServiceUnavailable: if Keystone or the source's image service
+            does not answer.
         """
         image = self._copyable(call.images, image_id)
-        self._prove_standing(call.who, tenant_id)
+        self._authorize_destination(call.context, tenant_id)
         return image, self._open_region(image, tenant_id, region)
 
     def _copyable(
         self, source: caller.SourceImages, image_id: str
     ) -> images.Image:
-        """Return the source image, known to be the caller's to copy."""
+        """Return the source image, if the caller may have it copied."""
         image = source.show(image_id)
         if image["status"] != "active":
             raise exception.Conflict(
@@ -95,31 +98,32 @@ class Admission:
             raise exception.Conflict("The size of the image is not known.")
         most = self._conf.api.max_image_size
         if most and size > most:
-            raise exception.PayloadTooLarge(
+            raise exception.LimitExceeded(
                 f"The image has {size} bytes; one of at most {most} bytes "
                 "may be copied."
             )
 
-    def _prove_standing(
-        self, who: context.RequestContext, tenant_id: str
+    def _authorize_destination(
+        self, context: ir_context.RequestContext, tenant_id: str
     ) -> None:
+        """Ask the policy with the roles that the caller has there."""
         self._enforcer.authorize(
             policy.CREATE_AT_DESTINATION,
-            self._identity.standing_in(tenant_id, who),
+            self._identity.caller_in_project(tenant_id, context),
             {"destination_tenant_id": tenant_id},
         )
 
     def _open_region(
         self, image: images.Image, tenant_id: str, wanted: str | None
     ) -> str:
-        """Return the region of the copy, known to be able to take it."""
+        """Return the region of the copy, if it can take it."""
         ours = self._conf.region_id
         region = self._identity.destination_region(tenant_id, ours, wanted)
         if region == ours:
             # Our own region is up: it has just shown us the image. Asking
             # it over HTTP would wait for ourselves, if it has one thread.
             if tenant_id == image.get("owner"):
-                raise exception.BadRequest(
+                raise http_errors.BadRequest(
                     "The image is in this tenant and region already."
                 )
         elif not self._availability.is_up(region):

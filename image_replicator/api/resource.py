@@ -12,77 +12,114 @@
 
 """One request, from its headers to its answer.
 
-Authenticate, find the operation, authorise, parse, validate, call, answer.
-Policy comes before the body: a caller without rights learns nothing from
-validation.
+Authenticate, find the operation and what its path names, authorise, parse,
+validate, call, answer. The policy is asked before the body is validated: a
+caller without rights learns nothing from validation.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
-from typing import Final
-from typing import Protocol
+from typing import ClassVar
+from typing import Generic
+from typing import TypeVar
 
 import webob
 from oslo_context import context as oslo_context
-from oslo_db import exception as db_exc
 from oslo_log import log as logging
 
-from image_replicator import context
+from image_replicator import context as ir_context
 from image_replicator import exception
 from image_replicator import policy
+from image_replicator.api import http_errors
+from image_replicator.api import parsing
 from image_replicator.api import responses
 from image_replicator.api import router
-from image_replicator.api import schemas
 from image_replicator.api import versions
 from image_replicator.images import caller
-from image_replicator.jobs import Job
 
 LOG = logging.getLogger(__name__)
 
-#: Bytes. The largest body that makes sense has ids and a name in it.
-MAX_BODY: Final = 64 * 1024
-
 #: How to ask an image service as the caller: from the environ and the caller.
-AskFactory = Callable[[Mapping[str, Any], context.RequestContext], caller.Ask]
+AskFactory = Callable[
+    [Mapping[str, Any], ir_context.RequestContext], caller.Ask
+]
+
+#: The type of what a path names; None for a path that names nothing.
+Named = TypeVar("Named")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Call:
-    """What an action is called with; all of it authorised and valid.
+class Item(Generic[Named]):
+    """What the ID in a path names.
+
+    :ivar target: what the policy's rules see of it.
+    :ivar not_found: the error for a caller who may not know that it exists:
+        the same as if it did not.
+    """
+
+    named: Named
+    target: Mapping[str, str]
+    not_found: exception.NotFound
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Call(Generic[Named]):
+    """The arguments of an action, all of them authorised and valid.
 
     :ivar version: of the API, that the request speaks.
     :ivar tenant_id: the project that the caller's token is scoped to.
-    :ivar job: the job that the path names, where it names one.
+    :ivar named: what the path's ID names; None for a path without one.
     :ivar images: the source region's images, as the caller sees them.
     """
 
-    who: context.RequestContext
+    context: ir_context.RequestContext
     version: versions.Version
     tenant_id: str
     request: webob.Request
-    job: Job | None
+    named: Named
     query: Mapping[str, str]
     body: Mapping[str, Any]
     images: caller.SourceImages
 
 
-class Controller(Protocol):
-    """What holds the actions that ROUTES names."""
+class Controller:
+    """Has a method for each of a resource's actions in ROUTES.
 
-    def find(self, job_id: str | None = None) -> Job | None:
-        """Return the job that the path names, if it names one.
+    Each takes a :class:`Call` and returns the response.
+    """
 
-        :raises NotFound: if there is none.
+    def target(self, tenant_id: str) -> Mapping[str, str]:
+        """Return what the rules see where the path has no ID.
+
+        :param tenant_id: the project that the caller's token is scoped to.
         """
+        return {"project_id": tenant_id}
+
+
+class ItemController(Controller):
+    """A controller of things that have IDs.
+
+    :cvar show_rule: who may not do this to a thing must not learn that it
+        exists.
+    """
+
+    show_rule: ClassVar[str]
+
+    def find(self, item_id: str) -> Item[Any]:
+        """Return what an ID names.
+
+        :raises NotFound: if it names nothing.
+        """
+        raise NotImplementedError
 
 
 class Resource:
-    """The operations of ROUTES as a WSGI application.
+    """The operations of a table of routes as a WSGI application.
 
-    :param controllers: by the names that ROUTES has for them.
+    :param controllers: by the names that the table has for them.
     """
 
     def __init__(
@@ -90,29 +127,31 @@ class Resource:
         controllers: Mapping[str, Controller],
         enforcer: policy.Enforcer,
         ask_factory: AskFactory,
+        routes: Sequence[router.Route] = router.ROUTES,
     ) -> None:
         self._controllers = controllers
         self._enforcer = enforcer
         self._ask_factory = ask_factory
         self._routers = {
-            version: router.Router(version) for version in versions.VERSIONS
+            version: router.Router(version, routes)
+            for version in versions.VERSIONS
         }
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         request = webob.Request(environ)
-        known = context.from_environ(environ)
+        known = ir_context.from_environ(environ)
         request_id = (
             known.request_id if known else oslo_context.generate_request_id()
         )
-        # What is said before a version is agreed on is the first one's.
+        # Until a version is agreed on, the answer is one of the first.
         version = versions.VERSIONS[0]
         try:
-            who = _authenticated(known, environ)
+            context = _authenticated(known, environ)
             version = versions.negotiate(request)
-            response = self._answer(request, who, version)
+            response = self._answer(request, context, version)
         except Exception as error:
             response = responses.error_response(
-                request, _api_error(error, request_id)
+                request, http_errors.api_error(error, request_id)
             )
         versions.announce(response, version)
         response.headers["X-Openstack-Request-Id"] = request_id
@@ -121,64 +160,97 @@ class Resource:
     def _answer(
         self,
         request: webob.Request,
-        who: context.RequestContext,
+        context: ir_context.RequestContext,
         version: versions.Version,
     ) -> webob.Response:
-        route, path = self._routers[version].match(_checked_path(request))
-        controller = self._controllers[route.controller]
-        tenant_id = _tenant_of(who)
-        job = controller.find(**path)
-        self._authorize(route, who, tenant_id, job)
+        routes, path = self._routers[version].match(_checked_path(request))
+        controller = self._controllers[routes[0].controller]
+        tenant_id = _tenant_of(context)
+        item = self._find(controller, context, path)
+        target = item.target if item else controller.target(tenant_id)
+        body = parsing.Body(request)
+        route = self._allowed(routes, context, target, body)
         call = Call(
-            who=who,
+            context=context,
             version=version,
             tenant_id=tenant_id,
             request=request,
-            job=job,
-            query=_query(request, route),
-            body=_body(request, route.body(version)),
+            named=item.named if item else None,
+            query=parsing.query(request, route.query(version)),
+            body=body.validated(route.body(version)),
             images=caller.SourceImages(
-                self._ask_factory(request.environ, who)
+                self._ask_factory(request.environ, context)
             ),
         )
         response: webob.Response = getattr(controller, route.action)(call)
         return response
 
-    def _authorize(
+    def _find(
         self,
-        route: router.Route,
-        who: context.RequestContext,
-        tenant_id: str,
-        job: Job | None,
-    ) -> None:
-        if job is None:
-            target = {"source_tenant_id": tenant_id}
-            self._enforcer.authorize(route.rule, who, target)
-            return
-        self._enforcer.authorize_sight(who, job)
-        if route.rule != policy.SHOW:
-            self._enforcer.authorize(route.rule, who, policy.target_of(job))
+        controller: Controller,
+        context: ir_context.RequestContext,
+        path: Mapping[str, str],
+    ) -> Item[Any] | None:
+        """Return what the path names, if it names anything.
+
+        :raises NotFound: if there is no such thing for this caller.
+        """
+        if not path:
+            return None
+        assert isinstance(controller, ItemController)
+        (item_id,) = path.values()
+        item = controller.find(item_id)
+        self._enforcer.authorize_show(
+            controller.show_rule, context, item.target, item.not_found
+        )
+        return item
+
+    def _allowed(
+        self,
+        routes: Sequence[router.Route],
+        context: ir_context.RequestContext,
+        target: Mapping[str, str],
+        body: parsing.Body,
+    ) -> router.Route:
+        """Return the row that the request asks for, if the policy allows it.
+
+        :raises Forbidden: if it does not. A caller who may do none of a
+            path's actions learns nothing of what is wrong with the body.
+        """
+        by_key = {route.key: route for route in routes if route.key}
+        if not by_key:
+            (route,) = routes
+            self._enforcer.authorize(route.rule, context, target)
+            return route
+        try:
+            route = by_key[body.one_key(list(by_key))]
+        except http_errors.APIError:
+            rules = [route.rule for route in routes]
+            self._enforcer.authorize_any(rules, context, target)
+            raise
+        self._enforcer.authorize(route.rule, context, target)
+        return route
 
 
 def _authenticated(
-    known: context.RequestContext | None, environ: Mapping[str, Any]
-) -> context.RequestContext:
+    known: ir_context.RequestContext | None, environ: Mapping[str, Any]
+) -> ir_context.RequestContext:
     if known is not None:
         return known
-    if context.TOKEN_AUTH not in environ:
+    if ir_context.TOKEN_AUTH not in environ:
         LOG.error(
             "No auth_token stands before the image replicator in the paste "
             "pipeline, so it knows no caller and refuses all."
         )
-    raise exception.Unauthorized()
+    raise http_errors.Unauthorized()
 
 
-def _tenant_of(who: context.RequestContext) -> str:
-    if not who.project_id:
+def _tenant_of(context: ir_context.RequestContext) -> str:
+    if not context.project_id:
         raise exception.Forbidden(
             "A token that is scoped to a project is needed."
         )
-    return who.project_id
+    return context.project_id
 
 
 def _checked_path(request: webob.Request) -> webob.Request:
@@ -188,63 +260,3 @@ def _checked_path(request: webob.Request) -> webob.Request:
     except UnicodeDecodeError as error:
         raise exception.NotFound("There is nothing at this path.") from error
     return request
-
-
-def _query(request: webob.Request, route: router.Route) -> dict[str, str]:
-    if route.query is None:
-        return {}
-    try:
-        pairs = list(request.GET.items())
-    except UnicodeDecodeError as error:
-        raise exception.BadRequest("The query is not UTF-8.") from error
-    query = dict(pairs)
-    if len(query) < len(pairs):
-        raise exception.BadRequest("The query names a key more than once.")
-    return schemas.validate(query, route.query, "query")
-
-
-def _body(
-    request: webob.Request, schema: router.Schema | None
-) -> dict[str, Any]:
-    if schema is None:
-        return {}
-    try:
-        parsed = json.loads(_read_body(request))
-        return schemas.validate(parsed, schema, "body")
-    except ValueError as error:
-        raise exception.BadRequest("The body is not JSON.") from error
-    except RecursionError as error:
-        raise exception.BadRequest("The body is nested too deeply.") from error
-
-
-def _read_body(request: webob.Request) -> bytes:
-    try:
-        length = request.content_length or 0
-    except ValueError:
-        length = -1
-    if length < 0:
-        raise exception.BadRequest("The Content-Length is not a number.")
-    if length > MAX_BODY:
-        raise exception.PayloadTooLarge(
-            f"The body is larger than {MAX_BODY} bytes."
-        )
-    try:
-        body: bytes = request.body_file_raw.read(length)
-    except OSError as error:
-        raise exception.BadRequest("The body ended too early.") from error
-    if len(body) < length:
-        raise exception.BadRequest("The body ended too early.")
-    return body
-
-
-def _api_error(error: Exception, request_id: str) -> exception.APIError:
-    """Turn what went wrong into what may be said about it."""
-    if isinstance(error, exception.APIError):
-        return error
-    if isinstance(error, db_exc.DBError | db_exc.CantStartEngineError):
-        LOG.error("The database does not serve us", exc_info=error)
-        return exception.ServiceUnavailable(
-            "The database does not answer; try again later."
-        )
-    LOG.error("Request %s failed", request_id, exc_info=error)
-    return exception.APIError(f"Request {request_id} failed.")

@@ -23,7 +23,7 @@ from typing import Final
 import webob
 from webob import acceptparse
 
-from image_replicator import exception
+from image_replicator.api import http_errors
 
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain"
@@ -43,7 +43,7 @@ def empty_response(status: int = 204) -> webob.Response:
 
 
 def error_response(
-    request: webob.Request, error: exception.APIError
+    request: webob.Request, error: http_errors.APIError
 ) -> webob.Response:
     """Answer with an error, in the form that the caller accepts.
 
@@ -63,10 +63,7 @@ def error_response(
             "message": error.message,
         }
         response = json_response({"error": fields}, status)
-    if isinstance(error, exception.Unauthorized):
-        response.headers["Vary"] = "X-Auth-Token"
-    if isinstance(error, exception.MethodNotAllowed):
-        response.headers["Allow"] = error.allowed
+    response.headers.update(error.headers)
     return response
 
 

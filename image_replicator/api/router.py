@@ -14,19 +14,22 @@
 
 One row of ROUTES is the whole contract of an operation: method, path, the
 version that brought it, the controller's action, the policy rule that allows
-it, and what its query and body must look like.
+it, and the schemas of its query and body. A path for several actions has one
+row for each; the only key of the request's body says which is meant.
 """
 
 import dataclasses
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
-import routes
 import webob
+from routes import mapper
 
 from image_replicator import exception
 from image_replicator import policy
+from image_replicator.api import http_errors
 from image_replicator.api import schemas
 from image_replicator.api import versions
 
@@ -35,16 +38,19 @@ JOBS_PATH: Final = f"{BASE_PATH}/jobs"
 
 
 Schema = Mapping[str, Any]
+#: Schemas, each by the version of the API that brought it.
+Schemas = Mapping[versions.Version, Schema]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Route:
     """One operation.
 
-    :ivar since: the version that brought it; there is none in those before.
-    :ivar query: JSON Schema of the query; None where none is read.
-    :ivar bodies: JSON Schemas of the body, each by the version that brought
-        it; none where none is read.
+    :ivar key: the body's only key, where the path has more than one action;
+        else None.
+    :ivar since: the version that brought it; older ones do not have it.
+    :ivar queries: JSON Schemas of the query; none where none is read.
+    :ivar bodies: JSON Schemas of the body; none where none is read.
     """
 
     method: str
@@ -52,16 +58,24 @@ class Route:
     controller: str
     action: str
     rule: str
+    key: str | None = None
     since: versions.Version = versions.V1_0
-    query: Schema | None = None
-    bodies: Mapping[versions.Version, Schema] = dataclasses.field(
-        default_factory=dict
-    )
+    queries: Schemas = dataclasses.field(default_factory=dict)
+    bodies: Schemas = dataclasses.field(default_factory=dict)
+
+    def query(self, version: versions.Version) -> Schema | None:
+        """Return the schema of the query in a version."""
+        return _newest(self.queries, version)
 
     def body(self, version: versions.Version) -> Schema | None:
         """Return the schema of the body in a version."""
-        known = [since for since in self.bodies if since <= version]
-        return self.bodies[max(known)] if known else None
+        return _newest(self.bodies, version)
+
+
+def _newest(schemas: Schemas, version: versions.Version) -> Schema | None:
+    """Return the newest schema that a version has, if any."""
+    known = [since for since in schemas if since <= version]
+    return schemas[max(known)] if known else None
 
 
 ROUTES: Final = (
@@ -78,7 +92,7 @@ ROUTES: Final = (
         controller="jobs",
         action="index",
         rule=policy.LIST,
-        query=schemas.LIST_JOBS,
+        queries={versions.V1_0: schemas.LIST_JOBS},
     ),
     Route(
         method="POST",
@@ -111,8 +125,9 @@ ROUTES: Final = (
         controller="jobs",
         action="retry",
         rule=policy.RETRY,
+        key="retry",
         since=versions.V1_1,
-        bodies={versions.V1_1: schemas.JOB_ACTION},
+        bodies={versions.V1_1: schemas.RETRY_JOB},
     ),
 )
 
@@ -123,36 +138,45 @@ def is_ours(path: str) -> bool:
 
 
 class Router:
-    """What ROUTES has for a version, as a Routes mapper."""
+    """The operations that a version has, as a Routes mapper.
 
-    def __init__(self, version: versions.Version) -> None:
-        rows = [route for route in ROUTES if route.since <= version]
-        self._routes = {(r.controller, r.action): r for r in rows}
-        self._mapper = routes.Mapper(register=False)
-        for route in rows:
+    :param routes: of all versions.
+    """
+
+    def __init__(
+        self, version: versions.Version, routes: Sequence[Route] = ROUTES
+    ) -> None:
+        known = [route for route in routes if route.since <= version]
+        self._operations: dict[str, list[Route]] = {}
+        self._mapper = mapper.Mapper(register=False)
+        for route in known:
+            name = f"{route.method} {route.path}"
+            self._operations.setdefault(name, []).append(route)
             self._mapper.connect(
                 route.path,
-                controller=route.controller,
-                action=route.action,
+                operation=name,
                 conditions={"method": [route.method]},
             )
         # A second, without methods, tells a wrong method from a wrong path.
-        self._paths = routes.Mapper(register=False)
-        for path in dict.fromkeys(route.path for route in rows):
-            allowed = [route.method for route in rows if route.path == path]
-            self._paths.connect(path, allowed=", ".join(allowed))
+        self._paths = mapper.Mapper(register=False)
+        for path in dict.fromkeys(route.path for route in known):
+            methods = [route.method for route in known if route.path == path]
+            allowed = ", ".join(dict.fromkeys(methods))
+            self._paths.connect(path, allowed=allowed)
 
-    def match(self, request: webob.Request) -> tuple[Route, dict[str, str]]:
-        """Return the operation and the path's variables.
+    def match(
+        self, request: webob.Request
+    ) -> tuple[Sequence[Route], dict[str, str]]:
+        """Return the rows of a method and path, and the path's variables.
 
+        :returns: one row, or each action's row where the path has actions.
         :raises NotFound: if there is no such path.
         :raises MethodNotAllowed: if there is, with other methods.
         """
         found = self._mapper.match(request.path_info, request.environ)
         if found:
-            name = (found.pop("controller"), found.pop("action"))
-            return self._routes[name], found
+            return self._operations[found.pop("operation")], found
         path = self._paths.match(request.path_info)
         if path:
-            raise exception.MethodNotAllowed(request.method, path["allowed"])
+            raise http_errors.MethodNotAllowed(request.method, path["allowed"])
         raise exception.NotFound("There is nothing at this path.")

@@ -10,15 +10,17 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What requests must look like, as JSON Schema, and the check itself."""
+"""JSON Schemas of queries and bodies, and the check against them."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
 import jsonschema
 
-from image_replicator import exception
+from image_replicator.api import http_errors
 from image_replicator.db import listing
 from image_replicator.jobs import JobStatus
 
@@ -42,8 +44,8 @@ _NAME: Final = {
     "description": "at most 255 characters, none of them a control character",
 }
 
-#: Of what is made, so stricter than what may be looked for: no C1 control
-#: characters, and none of the surrogates, which JSON lets stand alone.
+#: Names of new things are stricter than those that may be searched for: no C1
+#: control characters, and none of the surrogates, which JSON lets stand alone.
 _NO_CONTROLS: Final = r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 _NEW_NAME: Final = _NAME | {"pattern": rf"^{_NO_CONTROLS}{{0,255}}\Z"}
 _REGION_ID: Final = {
@@ -69,8 +71,7 @@ CREATE_JOB_1_1: Final = CREATE_JOB | {
     },
 }
 
-#: One action, which has no parameters.
-JOB_ACTION: Final = {
+RETRY_JOB: Final = {
     "type": "object",
     "properties": {
         "retry": {
@@ -79,13 +80,10 @@ JOB_ACTION: Final = {
             "description": "an empty JSON object",
         },
     },
-    # An unknown action comes before one that is missing: see best_match.
-    "additionalProperties": False,
-    "required": ["retry"],
     "description": "a JSON object",
 }
 
-#: Values of a query are strings; the controller makes of them what they say.
+#: Values of a query are strings; the controller converts them.
 LIST_JOBS: Final = {
     "type": "object",
     "properties": {
@@ -117,35 +115,62 @@ _MAX_KEY: Final = 40
 
 
 def validate(
-    instance: Any, schema: Mapping[str, Any], what: str
+    instance: Any, schema: Mapping[str, Any], name: str
 ) -> dict[str, Any]:
-    """Return what was checked.
+    """Return an instance that a schema allows.
 
-    :param what: names the instance in the error: ``body`` or ``query``.
+    :param name: of the instance in the error: ``body`` or ``query``.
     :raises BadRequest: with one sentence on what is wrong and where.
     """
     validator = jsonschema.Draft202012Validator(schema)
     error = jsonschema.exceptions.best_match(validator.iter_errors(instance))
     if error is not None:
-        raise exception.BadRequest(f"The {what} is not valid: {_told(error)}")
+        raise _invalid(name, _sentence(error))
     checked: dict[str, Any] = instance
     return checked
 
 
-def _told(error: jsonschema.ValidationError) -> str:
-    """Say what is wrong, in the words of people."""
+def one_key(body: Any, known: Sequence[str]) -> str:
+    """Return the only key of a body that names one action.
+
+    :param known: the keys that there are.
+    :raises BadRequest: unless the body is an object with one of them.
+    """
+    if not isinstance(body, dict):
+        raise _invalid("body", "it must be a JSON object.")
+    if not body.keys() <= set(known):
+        raise _invalid("body", _unknown_key(body, known))
+    if not body:
+        names = " or ".join(repr(name) for name in known)
+        raise _invalid("body", f"{names} is a required property.")
+    if len(body) > 1:
+        raise _invalid("body", "it must name one action.")
+    (key,) = body
+    return str(key)
+
+
+def _invalid(name: str, sentence: str) -> http_errors.BadRequest:
+    return http_errors.BadRequest(f"The {name} is not valid: {sentence}")
+
+
+def _sentence(error: jsonschema.ValidationError) -> str:
+    """Return an error of jsonschema as a sentence for the caller."""
     rule: Any = error.schema
     where = " ".join(f"{key}" for key in error.absolute_path) or "it"
     if error.validator == "required":
         return f"{error.message}."
     if error.validator == "additionalProperties":
-        known = rule["properties"]
         given: Any = error.instance
-        unknown = min(key for key in given if key not in known)
-        return (
-            f"{unknown[:_MAX_KEY]!a} is not known here; known are "
-            f"{', '.join(known)}."
-        )
+        return _unknown_key(given, list(rule["properties"]))
     if error.validator == "enum":
         return f"{where} must be one of {', '.join(rule['enum'])}."
     return f"{where} must be {rule['description']}."
+
+
+def _unknown_key(given: Iterable[str], known: Sequence[str]) -> str:
+    """Return a sentence on the first key that is not known."""
+    unknown = min(key for key in given if key not in known)
+    return (
+        f"{unknown[:_MAX_KEY]!a} is not known here; known are "
+        f"{', '.join(known)}."
+    )

@@ -17,7 +17,7 @@ from typing import Final
 import microversion_parse
 import webob
 
-from image_replicator import exception
+from image_replicator.api import http_errors
 
 SERVICE_TYPE: Final = "image-replicator"
 HEADER: Final = "OpenStack-API-Version"
@@ -47,12 +47,12 @@ def negotiate(request: webob.Request) -> Version:
             request.headers, SERVICE_TYPE, _NAMES
         )
     except TypeError as error:
-        raise exception.BadRequest(
+        raise http_errors.BadRequest(
             f"The header {HEADER} must be '{SERVICE_TYPE} MAJOR.MINOR' or "
             f"'{SERVICE_TYPE} latest'."
         ) from error
     except ValueError as error:
-        raise exception.NotAcceptable(
+        raise http_errors.NotAcceptable(
             f"This version is not spoken here; {_NAMES[0]} to "
             f"{_NAMES[-1]} are."
         ) from error

@@ -31,7 +31,7 @@ from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import session as ksa_session
 from oslo_log import log as logging
 
-from image_replicator import context
+from image_replicator import context as ir_context
 from image_replicator import exception
 from image_replicator import images
 
@@ -179,7 +179,7 @@ def ask_remote(
     session: ksa_session.Session,
     region: str,
     interfaces: list[str],
-    who: context.RequestContext,
+    context: ir_context.RequestContext,
 ) -> Ask:
     """Ask the image service of a region over HTTP, with the caller's token.
 
@@ -188,8 +188,8 @@ def ask_remote(
 
     def ask(path: str, headers: Mapping[str, str], max_body: int) -> Reply:
         identity_headers = {
-            "X-Auth-Token": who.auth_token,
-            "X-Openstack-Request-Id": who.request_id,
+            "X-Auth-Token": context.auth_token,
+            "X-Openstack-Request-Id": context.request_id,
         }
         try:
             with session.get(

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the operations on jobs do."""
+"""The operations on jobs."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -29,6 +29,7 @@ from image_replicator import identity
 from image_replicator import jobs
 from image_replicator import policy
 from image_replicator.api import admission
+from image_replicator.api import http_errors
 from image_replicator.api import representation
 from image_replicator.api import resource
 from image_replicator.api import responses
@@ -45,11 +46,13 @@ _PAGING: Final = frozenset(
 )
 
 
-class JobsController:
+class JobsController(resource.ItemController):
     """The jobs resource.
 
     :param conf: of the image replicator.
     """
+
+    show_rule = policy.SHOW
 
     def __init__(
         self,
@@ -63,29 +66,38 @@ class JobsController:
         self._enforcer = enforcer
         self._admission = admission.Admission(conf, enforcer, identity)
 
-    def find(self, job_id: str | None = None) -> jobs.Job | None:
-        """Return the job of this id; None without an id.
+    def target(self, tenant_id: str) -> Mapping[str, str]:
+        """Return what the rules see of a request for no job in particular."""
+        return {"source_tenant_id": tenant_id}
+
+    def find(self, item_id: str) -> resource.Item[jobs.Job]:
+        """Return the job of an ID.
 
         :raises NotFound: if there is none.
         """
-        if job_id is None:
-            return None
-        if not uuidutils.is_uuid_like(job_id):
+        if not uuidutils.is_uuid_like(item_id):
             raise exception.NotFound("No job with this ID could be found.")
-        return self._repository.get(job_id)
+        job = self._repository.get(item_id)
+        return resource.Item(
+            named=job,
+            target={
+                "source_tenant_id": job.source_tenant_id,
+                "destination_tenant_id": job.destination_tenant_id,
+            },
+            not_found=exception.JobNotFound(job.id),
+        )
 
-    def show(self, call: resource.Call) -> webob.Response:
+    def show(self, call: resource.Call[jobs.Job]) -> webob.Response:
         """Answer with one job."""
-        assert call.job
-        (shown,) = self._represented(call, [call.job])
+        (shown,) = self._represented(call, [call.named])
         return responses.json_response(shown)
 
-    def index(self, call: resource.Call) -> webob.Response:
+    def index(self, call: resource.Call[None]) -> webob.Response:
         """Answer with a page of jobs, and a link to the next."""
         query = call.query
         all_tenants = strutils.bool_from_string(query.get("all_tenants"))
         if all_tenants:
-            self._enforcer.authorize(policy.LIST_ALL_TENANTS, call.who, {})
+            self._enforcer.authorize(policy.LIST_ALL_TENANTS, call.context, {})
         most = self._conf.api.max_limit
         limit = min(int(query.get("limit", most)), most)
         page = listing.Page(
@@ -105,7 +117,7 @@ class JobsController:
         return response
 
     def _represented(
-        self, call: resource.Call, shown: Sequence[jobs.Job]
+        self, call: resource.Call[Any], shown: Sequence[jobs.Job]
     ) -> list[dict[str, Any]]:
         """Return jobs as the request's version shows them."""
         positions: Mapping[str, int] = {}
@@ -117,19 +129,26 @@ class JobsController:
             for job in shown
         ]
 
-    def _marker(self, call: resource.Call) -> jobs.Job | None:
+    def _marker(self, call: resource.Call[None]) -> jobs.Job | None:
+        """Return the job that the page begins behind, if it is not the first.
+
+        :raises BadRequest: if there is no such job for this caller.
+        """
+        if "marker" not in call.query:
+            return None
         try:
-            marker = self.find(call.query.get("marker"))
-            if marker:
-                self._enforcer.authorize_sight(call.who, marker)
-            return marker
+            item = self.find(call.query["marker"])
+            self._enforcer.authorize_show(
+                self.show_rule, call.context, item.target, item.not_found
+            )
         except exception.NotFound as error:
-            raise exception.BadRequest(
+            raise http_errors.BadRequest(
                 "The marker is not the ID of a job."
             ) from error
+        return item.named
 
-    def create(self, call: resource.Call) -> webob.Response:
-        """Commit a job, once the caller has proved a right to all of it."""
+    def create(self, call: resource.Call[None]) -> webob.Response:
+        """Queue a copy, once the caller has proved the right to it."""
         tenant = call.body["tenant_id_dst"]
         image, region = self._admission.admit(
             call, call.body["image_id"], tenant, call.body.get("region_id_dst")
@@ -144,7 +163,7 @@ class JobsController:
                 destination_tenant_id=tenant,
                 destination_image_name=call.body.get("name"),
                 image_size=image["size"],
-                request_id=call.who.request_id,
+                request_id=call.context.request_id,
             ),
             self._conf.api.max_active_jobs_per_tenant,
         )
@@ -159,14 +178,13 @@ class JobsController:
         response.location = _location(call, job_id)
         return response
 
-    def retry(self, call: resource.Call) -> webob.Response:
-        """Queue a job once more; who asks proves the same as for a new one.
+    def retry(self, call: resource.Call[jobs.Job]) -> webob.Response:
+        """Queue a job once more, as another run of it.
 
-        Whoever made the job may have lost their rights by now, and whoever
-        asks may be another.
+        The caller proves the same as for a new job: the one who made it may
+        have lost those rights since, and may not be the one who asks now.
         """
-        job = call.job
-        assert job
+        job = call.named
         if job.status not in jobs.RETRYABLE:
             raise exception.NotRetryable(job.status)
         if job.source_region_id != self._conf.region_id:
@@ -188,15 +206,14 @@ class JobsController:
         response.location = _location(call, job.id)
         return response
 
-    def delete(self, call: resource.Call) -> webob.Response:
-        """Note that the job is to stop; it stays readable."""
-        assert call.job
-        self._repository.request_cancel(call.job.id)
-        LOG.info("Job %s: to be canceled", call.job.id)
+    def delete(self, call: resource.Call[jobs.Job]) -> webob.Response:
+        """Ask for the job to be canceled; it stays readable."""
+        self._repository.request_cancel(call.named.id)
+        LOG.info("Job %s: to be canceled", call.named.id)
         return responses.empty_response()
 
 
-def _location(call: resource.Call, job_id: str) -> str:
+def _location(call: resource.Call[Any], job_id: str) -> str:
     return f"{call.request.script_name}{router.JOBS_PATH}/{job_id}"
 
 

@@ -19,13 +19,11 @@ from image_replicator.api import responses
 from image_replicator.api import versions
 
 
-class VersionsController:
+class VersionsController(resource.Controller):
     """Lists what can be asked for with ``OpenStack-API-Version``."""
 
-    def find(self, job_id: str | None = None) -> None:
-        """A list of versions is nobody's job."""
-
-    def index(self, call: resource.Call) -> webob.Response:
+    def index(self, call: resource.Call[None]) -> webob.Response:
+        """Answer with the range of versions."""
         document = {
             "id": "v1",
             "status": "CURRENT",

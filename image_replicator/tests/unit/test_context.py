@@ -37,30 +37,30 @@ def environ(**added: Any) -> dict[str, Any]:
 
 class TestFromEnviron(testtools.TestCase):
     def test_identity_is_taken_over(self) -> None:
-        who = context.from_environ(environ())
-        assert who
-        self.assertEqual("user", who.user_id)
-        self.assertEqual("project", who.project_id)
-        self.assertEqual(["reader", "member"], who.roles)
-        self.assertEqual("t0ken", who.auth_token)
+        caller = context.from_environ(environ())
+        assert caller
+        self.assertEqual("user", caller.user_id)
+        self.assertEqual("project", caller.project_id)
+        self.assertEqual(["reader", "member"], caller.roles)
+        self.assertEqual("t0ken", caller.auth_token)
         self.assertEqual(
-            ("application_credential", "token"), who.token_methods
+            ("application_credential", "token"), caller.token_methods
         )
 
     def test_unscoped_token_has_no_project(self) -> None:
         """auth_token sets the headers of what is not there to None."""
-        who = context.from_environ(environ(HTTP_X_PROJECT_ID=None))
-        assert who
-        self.assertIsNone(who.project_id)
+        caller = context.from_environ(environ(HTTP_X_PROJECT_ID=None))
+        assert caller
+        self.assertIsNone(caller.project_id)
 
     def test_token_without_details_has_no_methods(self) -> None:
         infos: tuple[dict[str, Any], ...] = ({}, {"token": {}})
         for info in infos:
-            who = context.from_environ(
+            caller = context.from_environ(
                 environ() | {"keystone.token_info": info}
             )
-            assert who
-            self.assertEqual((), who.token_methods)
+            assert caller
+            self.assertEqual((), caller.token_methods)
 
     def test_there_is_no_caller_without_auth_token(self) -> None:
         for change in (

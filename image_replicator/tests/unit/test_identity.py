@@ -29,7 +29,7 @@ _OWN = "236ae314ef6944f4ab98fa7519e54325"
 _OTHER = "91b5c7c09cbd45caa3c146fd67ae471e"
 
 
-def who(*methods: str) -> context.RequestContext:
+def new_context(*methods: str) -> context.RequestContext:
     """Return a caller whose token was got so."""
     return context.RequestContext(
         auth_token="t0ken",
@@ -78,8 +78,10 @@ class TestStanding(IdentityTestCase):
 
     def test_own_project_needs_no_proof(self) -> None:
         for method in ("password", "application_credential"):
-            caller = who(method)
-            self.assertIs(caller, self.identity.standing_in(_OWN, caller))
+            caller = new_context(method)
+            self.assertIs(
+                caller, self.identity.caller_in_project(_OWN, caller)
+            )
 
     def test_delegated_token_stays_in_its_project(self) -> None:
         """Some releases of Keystone would rescope such a token."""
@@ -91,9 +93,9 @@ class TestStanding(IdentityTestCase):
         ):
             error = self.assertRaises(
                 exception.Forbidden,
-                self.identity.standing_in,
+                self.identity.caller_in_project,
                 _OTHER,
-                who(*methods),
+                new_context(*methods),
             )
             self.assertIn("application credential", error.message)
 
@@ -108,12 +110,15 @@ class TestStanding(IdentityTestCase):
         ):
             self.keystone_says(error)
             self.assertRaises(
-                expected, self.identity.standing_in, _OTHER, who()
+                expected,
+                self.identity.caller_in_project,
+                _OTHER,
+                new_context(),
             )
 
     def test_keystone_that_is_down_is_unavailable(self) -> None:
         for ask in (
-            lambda: self.identity.standing_in(_OTHER, who()),
+            lambda: self.identity.caller_in_project(_OTHER, new_context()),
             lambda: self.identity.destination_region(_OTHER, "ot1"),
             self.identity.image_regions,
         ):

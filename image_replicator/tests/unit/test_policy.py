@@ -35,7 +35,7 @@ _MEMBER = ("member", "reader")
 _ADMIN = ("admin", "manager", "member", "reader")
 
 
-def who(
+def new_context(
     project: str | None = _SOURCE,
     roles: tuple[str, ...] = _MEMBER,
     system: str | None = None,
@@ -104,7 +104,7 @@ class TestDefaults(PolicyTestCase):
         }
         enforcer = self.enforcer()
         for (project, roles), expected in allowed.items():
-            caller = who(project, roles)
+            caller = new_context(project, roles)
             actual = {
                 rule
                 for rule in (
@@ -122,12 +122,14 @@ class TestDefaults(PolicyTestCase):
 
     def test_versions_are_for_all(self) -> None:
         self.assertTrue(
-            self.enforcer().allows(policy.VERSIONS, who("x", _NONE), {})
+            self.enforcer().allows(
+                policy.VERSIONS, new_context("x", _NONE), {}
+            )
         )
 
     def test_system_scope_is_not_a_project(self) -> None:
         enforcer = self.enforcer()
-        system = who(None, _ADMIN, system="all")
+        system = new_context(None, _ADMIN, system="all")
         for rule in policy.list_rules():
             if rule.scope_types:
                 self.assertFalse(enforcer.allows(rule.name, system, _TARGET))
@@ -137,7 +139,7 @@ class TestDefaults(PolicyTestCase):
             exception.Forbidden,
             self.enforcer().authorize,
             policy.CREATE,
-            who(roles=_READER),
+            new_context(roles=_READER),
             _TARGET,
         )
         self.assertIn("roles", error.message)
@@ -151,20 +153,22 @@ class TestDefaults(PolicyTestCase):
 class TestOverrides(PolicyTestCase):
     def test_operator_widens_a_rule(self) -> None:
         enforcer = self.enforcer(f'"{policy.CANCEL}": "role:reader"')
-        caller = who("other", _READER)
+        caller = new_context("other", _READER)
         self.assertTrue(enforcer.allows(policy.CANCEL, caller, _TARGET))
         self.assertFalse(enforcer.allows(policy.SHOW, caller, _TARGET))
 
     def test_operator_narrows_a_rule(self) -> None:
         enforcer = self.enforcer(f'"{policy.CREATE}": "role:copier"')
-        self.assertFalse(enforcer.allows(policy.CREATE, who(), _TARGET))
-        copier = who(roles=("copier",))
+        self.assertFalse(
+            enforcer.allows(policy.CREATE, new_context(), _TARGET)
+        )
+        copier = new_context(roles=("copier",))
         self.assertTrue(enforcer.allows(policy.CREATE, copier, _TARGET))
 
     def test_operator_says_who_is_an_administrator(self) -> None:
         enforcer = self.enforcer('"admin_required": "role:image_admin"')
-        admin = who("other", _ADMIN)
-        image_admin = who("other", ("image_admin",))
+        admin = new_context("other", _ADMIN)
+        image_admin = new_context("other", ("image_admin",))
         for rule in (policy.LIST_ALL_TENANTS, policy.CANCEL, policy.SHOW):
             self.assertFalse(enforcer.allows(rule, admin, _TARGET))
             self.assertTrue(enforcer.allows(rule, image_admin, _TARGET))

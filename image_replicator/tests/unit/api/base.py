@@ -33,7 +33,7 @@ from webtest import lint
 
 from devcloud import settings
 from image_replicator import api
-from image_replicator import context
+from image_replicator import context as ir_context
 from image_replicator import identity
 from image_replicator.api import router
 from image_replicator.conf import loading
@@ -68,7 +68,7 @@ def environ(
     :param methods: how the token was got.
     """
     added: dict[str, Any] = {
-        context.TOKEN_AUTH: object(),
+        ir_context.TOKEN_AUTH: object(),
         "keystone.token_info": {"token": {"methods": list(methods)}},
         "HTTP_X_IDENTITY_STATUS": "Confirmed",
         "HTTP_X_AUTH_TOKEN": "t0ken-of-the-caller",
@@ -141,7 +141,9 @@ class ApiTestCase(testtools.TestCase):
         self.logged = self.useFixture(fixtures.FakeLogger())
         self.glance = Glance()
         self.up = True
-        self._pretend(identity.Identity, "standing_in", self.standing_in)
+        self._pretend(
+            identity.Identity, "caller_in_project", self.caller_in_project
+        )
         self._pretend(
             identity.Identity, "destination_region", self.destination_region
         )
@@ -177,11 +179,11 @@ class ApiTestCase(testtools.TestCase):
 
     # What Keystone would say; tests replace these.
 
-    def standing_in(
-        self, project_id: str, who: context.RequestContext
-    ) -> context.RequestContext:
+    def caller_in_project(
+        self, project_id: str, context: ir_context.RequestContext
+    ) -> ir_context.RequestContext:
         """Return the caller in another project: a member there, too."""
-        return context.RequestContext(
+        return ir_context.RequestContext(
             project_id=project_id, roles=list(MEMBER), overwrite=False
         )
 

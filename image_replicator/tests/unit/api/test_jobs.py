@@ -20,7 +20,7 @@ from urllib import parse
 import webob
 from oslo_utils import uuidutils
 
-from image_replicator import context
+from image_replicator import context as ir_context
 from image_replicator import exception
 from image_replicator.api import router
 from image_replicator.jobs import JobStatus
@@ -149,14 +149,14 @@ class TestDestinationTenant(base.ApiTestCase):
         super().setUp()
         self.image_id = self.glance.add()["id"]
 
-    def standing_in(
-        self, project_id: str, who: context.RequestContext
-    ) -> context.RequestContext:
+    def caller_in_project(
+        self, project_id: str, context: ir_context.RequestContext
+    ) -> ir_context.RequestContext:
         if project_id == base.OTHER:
             raise exception.NotFound("No destination tenant.")
-        if project_id == who.project_id:
-            return who
-        return context.RequestContext(
+        if project_id == context.project_id:
+            return context
+        return ir_context.RequestContext(
             project_id=project_id, roles=list(self.roles), overwrite=False
         )
 
@@ -240,7 +240,7 @@ class TestSubRequests(base.ApiTestCase):
             for key, value in base.environ().items():
                 if key.startswith("HTTP_"):
                     self.assertEqual(value, asked[key])
-            self.assertIn(context.TOKEN_AUTH, asked)
+            self.assertIn(ir_context.TOKEN_AUTH, asked)
 
     def test_the_other_header_for_a_token_goes_along(self) -> None:
         caller = base.environ()

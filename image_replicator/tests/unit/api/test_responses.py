@@ -20,6 +20,7 @@ import testtools
 import webob
 
 from image_replicator import exception
+from image_replicator.api import http_errors
 from image_replicator.api import responses
 from image_replicator.jobs import JobStatus
 from image_replicator.tests.unit.api import base
@@ -142,7 +143,7 @@ class TestErrorForm(testtools.TestCase):
         headers = {} if accept is None else {"Accept": accept}
         return responses.error_response(
             webob.Request.blank("/", headers=headers),
-            exception.Conflict("It cannot be."),
+            http_errors.api_error(exception.Conflict("It cannot be."), ""),
         )
 
     def test_text(self) -> None:
@@ -196,7 +197,7 @@ class TestErrorForm(testtools.TestCase):
         for accept in ("text/plain", "application/json"):
             response = responses.error_response(
                 webob.Request.blank("/", headers={"Accept": accept}),
-                exception.BadRequest("Убунту \ud800"),
+                http_errors.BadRequest("Убунту \ud800"),
             )
             self.assertEqual(400, response.status_int)
             self.assertIn(b"400", response.body)

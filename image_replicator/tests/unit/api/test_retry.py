@@ -19,7 +19,7 @@ from typing import Any
 
 from oslo_utils import uuidutils
 
-from image_replicator import context
+from image_replicator import context as ir_context
 from image_replicator import exception
 from image_replicator import jobs
 from image_replicator.api import router
@@ -129,16 +129,16 @@ class TestProof(base.ApiTestCase):
 
     def setUp(self) -> None:
         self.roles: tuple[str, ...] = base.MEMBER
-        self.error: exception.APIError | None = None
+        self.error: exception.RequestError | None = None
         super().setUp()
 
-    def standing_in(
-        self, project_id: str, who: context.RequestContext
-    ) -> context.RequestContext:
+    def caller_in_project(
+        self, project_id: str, context: ir_context.RequestContext
+    ) -> ir_context.RequestContext:
         if self.error:
             raise self.error
         self.assertEqual(base.DESTINATION, project_id)
-        return context.RequestContext(
+        return ir_context.RequestContext(
             project_id=project_id, roles=list(self.roles), overwrite=False
         )
 
@@ -165,13 +165,13 @@ class TestProof(base.ApiTestCase):
         self.assert_same(403, lambda image: None)
 
     def test_caller_cannot_get_at_the_destination_by_now(self) -> None:
-        for error in (
-            exception.NotFound("No destination tenant."),
-            exception.Forbidden("An application credential."),
-            exception.ServiceUnavailable("No Keystone."),
+        for status, error in (
+            (404, exception.NotFound("No destination tenant.")),
+            (403, exception.Forbidden("An application credential.")),
+            (503, exception.ServiceUnavailable("No Keystone.")),
         ):
             self.error = error
-            self.assert_same(error.status, lambda image: None)
+            self.assert_same(status, lambda image: None)
 
     def test_image_is_gone_by_now(self) -> None:
         self.assert_same(404, lambda image: self.glance.images.clear())
