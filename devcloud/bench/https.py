@@ -16,9 +16,9 @@ import contextlib
 import pathlib
 from collections.abc import Iterator
 
+from devcloud import certificates
 from devcloud import ports
 from devcloud.bench import catalogue
-from devcloud.bench import certificates
 from devcloud.bench import copies
 from devcloud.bench.lan import POLL_INTERVAL
 from devcloud.bench.measure import take_turns
@@ -29,7 +29,7 @@ from devcloud.bench.stage import Stage
 
 def run(stage: Stage) -> None:
     """Copy an image with TLS, in all ways that can be told our authority."""
-    ca_file, certificate = certificates.make(stage.store)
+    ca_file, certificate = certificates.signed(stage.store)
     with (
         _terminated(stage, SOURCE, certificate) as source,
         _terminated(stage, DESTINATION, certificate) as destination,
