@@ -29,11 +29,11 @@ from typing import Final
 
 from image_replicator.cmd import worker
 from image_replicator.db import queue
-from image_replicator.images import region
+from image_replicator.images import client
 
 OWNERS: Final[dict[str, type]] = {
     "queue": queue.JobQueue,
-    "images": region.RegionImages,
+    "images": client.ImageClient,
 }
 
 _WHOLE: Final = 2

@@ -30,7 +30,7 @@ from image_replicator.api import http_errors
 from image_replicator.api import resource
 from image_replicator.images import availability
 from image_replicator.images import caller
-from image_replicator.images import region as region_images
+from image_replicator.images import service
 
 
 class Admission:
@@ -134,7 +134,7 @@ class Admission:
         return region
 
     def _ask_region(self, region: str) -> bool:
-        return region_images.is_up(
+        return service.is_up(
             self._identity.session,
             region,
             self._conf.service_auth.valid_interfaces,

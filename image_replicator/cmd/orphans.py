@@ -32,7 +32,8 @@ from image_replicator.cmd import arguments
 from image_replicator.cmd import output
 from image_replicator.db import repository
 from image_replicator.errors import Side
-from image_replicator.images import region as ir_region
+from image_replicator.images import client
+from image_replicator.images import clients
 
 _COLUMNS: Final = {
     "region_id": "Region",
@@ -70,6 +71,7 @@ class _Cleaner:
             with_timezone=True
         ) - datetime.timedelta(hours=conf.command.older_than)
         self._identity = identity.Identity(conf)
+        self._clients = clients.ImageClients(conf, self._identity.session)
         self._jobs = repository.JobRepository(conf)
         self.failed = False
 
@@ -85,7 +87,7 @@ class _Cleaner:
                 self._note(f"region {region_id}: {error}")
 
     def _in_region(self, region_id: str) -> Iterator[dict[str, Any]]:
-        images = self._images(region_id)
+        images = self._clients.client(region_id, Side.DESTINATION)
         old = [
             image
             for image in images.list_tagged(self._mark)
@@ -101,7 +103,7 @@ class _Cleaner:
                     "removed": self._remove(images, image["id"]),
                 }
 
-    def _remove(self, images: ir_region.RegionImages, image_id: str) -> bool:
+    def _remove(self, images: client.ImageClient, image_id: str) -> bool:
         if not self._conf.command.remove:
             return False
         try:
@@ -114,19 +116,6 @@ class _Cleaner:
     def _note(self, problem: str) -> None:
         output.complain(problem)
         self.failed = True
-
-    def _images(self, region_id: str) -> ir_region.RegionImages:
-        return ir_region.RegionImages(
-            self._identity.session,
-            region_id,
-            self._conf.service_auth.valid_interfaces,
-            Side.DESTINATION,
-            ir_region.Timeouts(
-                connect=self._conf.transfer.connect_timeout,
-                read=self._conf.transfer.read_timeout,
-                upload_response=self._conf.transfer.upload_response_timeout,
-            ),
-        )
 
 
 def _orphans(conf: cfg.ConfigOpts) -> int:

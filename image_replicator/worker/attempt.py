@@ -24,11 +24,11 @@ from image_replicator import metadata
 from image_replicator.db import queue
 from image_replicator.errors import ErrorCode
 from image_replicator.errors import Side
+from image_replicator.images import clients as image_clients
 from image_replicator.images import connections
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.worker import availability
-from image_replicator.worker import clients as image_clients
 from image_replicator.worker import distance
 from image_replicator.worker import outcome
 from image_replicator.worker import rate

@@ -25,10 +25,10 @@ from image_replicator import exception
 from image_replicator.db import queue
 from image_replicator.errors import ErrorCode
 from image_replicator.errors import Side
+from image_replicator.images import clients as image_clients
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
-from image_replicator.worker import clients as image_clients
 from image_replicator.worker import retry
 from image_replicator.worker.outcome import Failed
 from image_replicator.worker.outcome import Outcome

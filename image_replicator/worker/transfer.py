@@ -33,8 +33,8 @@ from image_replicator import metadata
 from image_replicator.db import queue
 from image_replicator.errors import ErrorCode
 from image_replicator.images import answers
+from image_replicator.images import client
 from image_replicator.images import connections
-from image_replicator.images import region
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.worker import availability
@@ -86,8 +86,8 @@ class Transfer:
         *,
         queue: queue.JobQueue,
         database: availability.DatabaseAvailability,
-        source: region.RegionImages,
-        destination: region.RegionImages,
+        source: client.ImageClient,
+        destination: client.ImageClient,
         connections: connections.Connections,
         rules: metadata.Rules,
         options: cfg.ConfigOpts.GroupAttr,

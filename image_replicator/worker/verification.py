@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from image_replicator import exception
 from image_replicator.errors import ErrorCode
-from image_replicator.images import region
+from image_replicator.images import client
 from image_replicator.jobs import Verification
 
 #: Glance's default of [DEFAULT] hashing_algorithm.
@@ -57,7 +57,7 @@ def recorded_digest(image: dict[str, Any]) -> Digest | None:
 
 
 def verify(
-    destination: region.RegionImages,
+    destination: client.ImageClient,
     image_id: str,
     size: int,
     expected: Digest,

@@ -38,12 +38,12 @@ from image_replicator import context
 from image_replicator import exception
 from image_replicator.conf import loading
 from image_replicator.db import queue as db_queue
+from image_replicator.images import clients as image_clients
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.jobs import NewWorker
 from image_replicator.worker import attempt
 from image_replicator.worker import availability
-from image_replicator.worker import clients
 from image_replicator.worker import duty
 from image_replicator.worker import finalize
 from image_replicator.worker import heartbeat
@@ -89,12 +89,12 @@ class Worker:
         self.worker_id = new_worker_id(conf.worker.host)
         self._database = availability.DatabaseAvailability()
         self._running = running.RunningJobs()
-        image_clients = clients.ImageClients(conf, session)
+        clients = image_clients.ImageClients(conf, session)
         self._attempts = attempt.Attempts(
-            conf, queue, self._database, image_clients, session
+            conf, queue, self._database, clients, session
         )
         self._finalizer = finalize.Finalizer(
-            queue, image_clients, conf.worker.retry_delay
+            queue, clients, conf.worker.retry_delay
         )
         self._sweeper = sweeper.LeftoverSweeper(
             queue,

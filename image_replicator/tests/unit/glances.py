@@ -27,7 +27,8 @@ from keystoneauth1 import plugin
 from keystoneauth1 import session as ksa_session
 
 from image_replicator.errors import Side
-from image_replicator.images import region
+from image_replicator.images import client
+from image_replicator.images import service as image_service
 
 HOST = "127.0.0.1"
 TOKEN = "the-token"
@@ -315,18 +316,15 @@ def new_session(**glances: FakeGlance) -> ksa_session.Session:
     return ksa_session.Session(auth=Credentials(urls), timeout=10)
 
 
-def region_images(
+def image_client(
     session: ksa_session.Session,
     name: str = "ot2",
     side: Side = Side.DESTINATION,
     **timeouts: float,
-) -> region.RegionImages:
-    """Return the images of a region, with a worker's patience."""
+) -> client.ImageClient:
+    """Return a client of a region's images, with a worker's patience."""
     waits = {"connect": 10.0, "read": 10.0, "upload_response": 10.0}
-    return region.RegionImages(
-        session,
-        name,
-        ["internal"],
-        side,
-        region.Timeouts(**{**waits, **timeouts}),
+    return client.ImageClient(
+        image_service.ImageService(session, name, ["internal"], side),
+        client.Timeouts(**{**waits, **timeouts}),
     )

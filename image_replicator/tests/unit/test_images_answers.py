@@ -21,12 +21,12 @@ from image_replicator import exception
 from image_replicator.errors import Side
 from image_replicator.images import answers
 from image_replicator.tests.unit import glances
-from image_replicator.tests.unit import test_images_region
+from image_replicator.tests.unit import test_images_client
 
-ID = test_images_region.ID
+ID = test_images_client.ID
 
 
-class TestErrors(test_images_region.RegionTestCase):
+class TestErrors(test_images_client.ClientTestCase):
     def test_each_status_has_a_code_of_its_own(self) -> None:
         for status, kind in (
             (400, "refused"),
@@ -45,7 +45,7 @@ class TestErrors(test_images_region.RegionTestCase):
             self._assert_fails(f"destination_{kind}", self.images.show, ID)
 
     def test_the_code_says_which_side_it_was(self) -> None:
-        source = glances.region_images(self.session, side=Side.SOURCE)
+        source = glances.image_client(self.session, side=Side.SOURCE)
         self._assert_fails("source_not_found", source.show, ID)
 
     def test_the_message_holds_region_status_and_glance_s_words(self) -> None:
@@ -88,7 +88,7 @@ class TestErrors(test_images_region.RegionTestCase):
         self.assertNotIn(self.glance.url, error.message)
 
     def test_a_region_that_the_catalogue_does_not_have(self) -> None:
-        images = glances.region_images(self.session, "ot3")
+        images = glances.image_client(self.session, "ot3")
         error = self._assert_fails(
             "destination_not_in_catalogue", images.show, ID
         )
@@ -121,7 +121,7 @@ class TestErrors(test_images_region.RegionTestCase):
         self.assertEqual([], self.glance.seen)
 
 
-class TestCreate(test_images_region.RegionTestCase):
+class TestCreate(test_images_client.ClientTestCase):
     def test_the_image_is_as_it_was_given(self) -> None:
         self.images.create({"id": ID, "name": "☃", "owner": "b"})
         image = self.images.show(ID)

@@ -20,9 +20,9 @@ import fixtures
 
 from image_replicator.images import download
 from image_replicator.tests.unit import glances
-from image_replicator.tests.unit import test_images_region
+from image_replicator.tests.unit import test_images_client
 
-ID = test_images_region.ID
+ID = test_images_client.ID
 MEBIBYTE = bytes(1 << 20)
 
 PATIENCE = 10  # seconds
@@ -49,7 +49,7 @@ class Body:
             self.sent += 1
 
 
-class TestUpload(test_images_region.RegionTestCase):
+class TestUpload(test_images_client.ClientTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.images.create({"id": ID})
@@ -115,7 +115,7 @@ class TestUpload(test_images_region.RegionTestCase):
         done = threading.Event()
         self.addCleanup(done.set)
         self.glance.on("PUT", "file", lambda _handler: done.wait(30))
-        images = glances.region_images(self.session, connect=0.2)
+        images = glances.image_client(self.session, connect=0.2)
         body = Body(200)
         self._assert_fails("destination_unreachable", images.upload, ID, body)
         self.assertEqual(1, body.begun)
@@ -129,13 +129,13 @@ class TestUpload(test_images_region.RegionTestCase):
             done.wait(30)
 
         self.glance.on("PUT", "file", wait)
-        images = glances.region_images(self.session, upload_response=0.2)
+        images = glances.image_client(self.session, upload_response=0.2)
         self._assert_fails(
             "destination_unreachable", images.upload, ID, Body(1)
         )
 
 
-class TestDownload(test_images_region.RegionTestCase):
+class TestDownload(test_images_client.ClientTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.glance.add(ID, b"data")
@@ -253,7 +253,7 @@ class TestDownload(test_images_region.RegionTestCase):
             done.wait(30)
 
         self.glance.on("GET", "file", stall)
-        images = glances.region_images(self.session, read=0.1)
+        images = glances.image_client(self.session, read=0.1)
         data = images.download(ID, 0, 3)
         self.addCleanup(data.close)
         self.assertEqual(b"da", data.read(100))

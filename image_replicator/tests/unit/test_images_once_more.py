@@ -16,20 +16,20 @@ import threading
 from typing import Any
 
 from image_replicator.tests.unit import glances
-from image_replicator.tests.unit import test_images_region
+from image_replicator.tests.unit import test_images_client
 
-ID = test_images_region.ID
+ID = test_images_client.ID
 OTHER_ID = ID.replace("0f", "1f")
 
 
-class TestOnceMore(test_images_region.RegionTestCase):
+class TestOnceMore(test_images_client.ClientTestCase):
     """Each second request of a connection is not answered, but closed."""
 
     def setUp(self) -> None:
         super().setUp()
         self.glance = self.useFixture(glances.FakeGlance(hasty=True))
         self.session = glances.new_session(ot2=self.glance)
-        self.images = glances.region_images(self.session)
+        self.images = glances.image_client(self.session)
         self.glance.add(ID, b"data")
         # From here on there is a connection to be used again.
         self.images.show(ID)
@@ -79,7 +79,7 @@ class TestOnceMore(test_images_region.RegionTestCase):
         self.assertEqual(b"data", self.glance.images[ID]["_data"])
 
 
-class TestTwice(test_images_region.RegionTestCase):
+class TestTwice(test_images_client.ClientTestCase):
     """A service that closes new connections is tried twice, and no more."""
 
     def test_a_service_that_always_hangs_up(self) -> None:
@@ -96,7 +96,7 @@ class TestTwice(test_images_region.RegionTestCase):
         done = threading.Event()
         self.addCleanup(done.set)
         self.glance.on("GET", "file", lambda _handler: done.wait(30))
-        images = glances.region_images(self.session, read=0.1)
+        images = glances.image_client(self.session, read=0.1)
         self._assert_fails(
             "destination_unreachable", images.download, ID, 0, 3
         )

@@ -39,7 +39,7 @@ from image_replicator.api import router
 from image_replicator.conf import loading
 from image_replicator.db import models
 from image_replicator.db import repository
-from image_replicator.images import region
+from image_replicator.images import service
 from image_replicator.jobs import JobStatus
 
 SOURCE: Final = "236ae314ef6944f4ab98fa7519e54325"
@@ -147,7 +147,7 @@ class ApiTestCase(testtools.TestCase):
         self._pretend(
             identity.Identity, "destination_region", self.destination_region
         )
-        self._pretend(region, "is_up", lambda *args: self.up)
+        self._pretend(service, "is_up", lambda *args: self.up)
         self.build()
 
     def _pretend(self, owner: Any, name: str, replacement: Any) -> None:

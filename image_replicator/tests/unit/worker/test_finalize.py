@@ -20,9 +20,9 @@ from image_replicator import exception
 from image_replicator import jobs
 from image_replicator.errors import ErrorCode
 from image_replicator.errors import Side
+from image_replicator.images import clients
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
-from image_replicator.worker import clients
 from image_replicator.worker import finalize
 from image_replicator.worker import outcome
 

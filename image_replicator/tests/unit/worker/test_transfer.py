@@ -49,8 +49,8 @@ class TransferTestCase(base.WorkerTestCase):
             self.claimed,
             queue=self.repository,
             database=availability.DatabaseAvailability(),
-            source=glances.region_images(own.session, "ot1", Side.SOURCE),
-            destination=glances.region_images(own.session),
+            source=glances.image_client(own.session, "ot1", Side.SOURCE),
+            destination=glances.image_client(own.session),
             connections=own,
             rules=metadata.Rules(**rules),
             options=self.conf.transfer,
@@ -191,7 +191,7 @@ class TestCopy(TransferTestCase):
         self.assertNotEqual(lost, self.image()["id"])
         self.assertRaises(
             exception.TransferError,
-            glances.region_images(self.session).create,
+            glances.image_client(self.session).create,
             {"id": lost},
         )
 

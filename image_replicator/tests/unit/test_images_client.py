@@ -18,18 +18,18 @@ from typing import Any
 import testtools
 
 from image_replicator import exception
-from image_replicator.images import region
+from image_replicator.images import service
 from image_replicator.tests.unit import glances
 
 ID = "0f5c9d4e-3a8a-4d0e-8a1e-0d6a4f3f2b10"
 
 
-class RegionTestCase(testtools.TestCase):
+class ClientTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.glance = self.useFixture(glances.FakeGlance())
         self.session = glances.new_session(ot2=self.glance)
-        self.images = glances.region_images(self.session)
+        self.images = glances.image_client(self.session)
 
     def _assert_fails(
         self, code: str, method: Any, *arguments: Any, **kwargs: Any
@@ -41,7 +41,7 @@ class RegionTestCase(testtools.TestCase):
         return error
 
 
-class TestChange(RegionTestCase):
+class TestChange(ClientTestCase):
     def test_properties_get_new_values(self) -> None:
         self.images.create({"id": ID, "tags": ["a", "b"]})
         self.images.change(ID, tags=["b"], protected=True)
@@ -50,7 +50,7 @@ class TestChange(RegionTestCase):
         self.assertEqual(1, self.glance.count("PATCH", "image"))
 
 
-class TestListTagged(RegionTestCase):
+class TestListTagged(ClientTestCase):
     def test_all_pages_of_shown_and_hidden_ones(self) -> None:
         for number in range(7):
             self.glance.add(
@@ -81,7 +81,7 @@ class TestListTagged(RegionTestCase):
         )
 
 
-class TestRemove(RegionTestCase):
+class TestRemove(ClientTestCase):
     def test_an_image_is_gone(self) -> None:
         for exists in (True, False):
             image_id = ID.replace("0f", "1f" if exists else "2f")
@@ -156,9 +156,9 @@ class TestRemove(RegionTestCase):
         )
 
 
-class TestIsUp(RegionTestCase):
+class TestIsUp(ClientTestCase):
     def _is_up(self, name: str = "ot2", timeout: float = 10) -> bool:
-        return region.is_up(self.session, name, ["internal"], timeout)
+        return service.is_up(self.session, name, ["internal"], timeout)
 
     def test_any_answer_but_a_server_error_is_one(self) -> None:
         for status, up in (

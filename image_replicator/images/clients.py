@@ -10,28 +10,29 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Clients of the image services that a worker copies between."""
+"""The one place where clients of image services are made."""
 
 from keystoneauth1 import session as ksa_session
 from oslo_config import cfg
 
 from image_replicator.errors import Side
-from image_replicator.images import region
+from image_replicator.images import client as image_client
+from image_replicator.images import service as image_service
 
 
 class ImageClients:
     """Makes the clients of image services.
 
     :param conf: has ``[service_auth]`` and ``[transfer]``.
-    :param session: has the worker's own credentials.
+    :param session: has our own credentials.
     """
 
     def __init__(
         self, conf: cfg.ConfigOpts, session: ksa_session.Session
     ) -> None:
-        self._interfaces = conf.service_auth.valid_interfaces
         self._session = session
-        self._timeouts = region.Timeouts(
+        self._interfaces = conf.service_auth.valid_interfaces
+        self._timeouts = image_client.Timeouts(
             connect=conf.transfer.connect_timeout,
             read=conf.transfer.read_timeout,
             upload_response=conf.transfer.upload_response_timeout,
@@ -42,16 +43,13 @@ class ImageClients:
         region_id: str,
         side: Side,
         session: ksa_session.Session | None = None,
-    ) -> region.RegionImages:
+    ) -> image_client.ImageClient:
         """Return a client of one region's image service.
 
-        :param side: which side of a copy the region is on.
+        :param side: of the copy that the region is on.
         :param session: sends the requests; None for the shared one.
         """
-        return region.RegionImages(
-            session or self._session,
-            region_id,
-            self._interfaces,
-            side,
-            self._timeouts,
+        service = image_service.ImageService(
+            session or self._session, region_id, self._interfaces, side
         )
+        return image_client.ImageClient(service, self._timeouts)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The images of one region, worked on with our own credentials."""
+"""Requests about the images of one region."""
 
 import dataclasses
 import json
@@ -22,55 +22,20 @@ from typing import Protocol
 from urllib import parse
 
 import requests
-from keystoneauth1 import exceptions as ksa_exc
-from keystoneauth1 import session as ksa_session
-from oslo_log import log as logging
 
 from image_replicator import exception
 from image_replicator import images
-from image_replicator.errors import ErrorCode
 from image_replicator.errors import Kind
-from image_replicator.errors import Side
-from image_replicator.images import answers
 from image_replicator.images import download
-
-LOG = logging.getLogger(__name__)
+from image_replicator.images import service as image_service
 
 #: The status of an image that Glance has begun to delete, and shows still.
 _DELETED: Final = "deleted"
-
-#: What may be sent twice, as the second time changes nothing.
-_REPEATABLE: Final = frozenset({"GET", "DELETE", "PATCH"})
 
 #: What a service says that cannot send a part of this image.
 _NO_RANGES: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
 )
-
-
-def is_up(
-    session: ksa_session.Session,
-    region: str,
-    interfaces: list[str],
-    timeout: float,
-) -> bool:
-    """Tell whether a region's image service answers.
-
-    :param timeout: seconds to wait for the answer.
-    """
-    try:
-        url = images.endpoint_url(session, region, interfaces)
-        reply = session.get(
-            f"{url}/versions",
-            authenticated=False,
-            raise_exc=False,
-            redirect=False,
-            timeout=timeout,
-        )
-    except ksa_exc.ClientException as error:
-        LOG.warning("The image service of %s is down: %s", region, error)
-        return False
-    return bool(reply.status_code < HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,40 +52,32 @@ class Timeouts:
     upload_response: float
 
 
-class RegionImages:
-    """The images of one region, worked on with our own credentials.
+class ImageClient:
+    """Reads, creates, fills and removes the images of one region.
 
     Every method raises :class:`~image_replicator.exception.TransferError`
-    when the service refuses or does not answer. Its code has
-    this side.
+    when the image service refuses or does not answer.
 
-    :param session: with the credentials.
-    :param region: as the catalogue names it.
-    :param interfaces: of the endpoint, the preferred one first.
-    :param side: of a copy that this region is.
-    :ivar latency: seconds that the service took for its latest answer.
+    :param service: sends the requests.
+    :param timeouts: how long to wait for an answer.
     """
 
     def __init__(
-        self,
-        session: ksa_session.Session,
-        region: str,
-        interfaces: list[str],
-        side: Side,
-        timeouts: Timeouts,
+        self, service: image_service.ImageService, timeouts: Timeouts
     ) -> None:
-        self._session = session
-        self._region = region
-        self._interfaces = interfaces
-        self._side = side
+        self._service = service
         self._timeouts = timeouts
-        self.latency = 0.0
+
+    @property
+    def latency(self) -> float:
+        """Seconds that the service took for its latest answer."""
+        return self._service.latency
 
     def show(self, image_id: str) -> images.Image:
         """Return the image as Glance shows it."""
         reply = self._request("GET", image_id)
-        self._expect(reply, "showing the image", HTTPStatus.OK)
-        return self._parsed(reply)
+        self._service.expect(reply, "showing the image", HTTPStatus.OK)
+        return self._service.parsed(reply)
 
     def create(self, image: images.Image) -> None:
         """Create an image without data.
@@ -128,8 +85,8 @@ class RegionImages:
         :param image: with ``id``, ``owner`` and all that it shall have.
         :raises answers.Refused: if the image is certain not to exist.
         """
-        reply = self._send("POST", "/v2/images", json=image)
-        self._expect(reply, "creating the image", HTTPStatus.CREATED)
+        reply = self._service.send("POST", "/v2/images", json=image)
+        self._service.expect(reply, "creating the image", HTTPStatus.CREATED)
 
     def change(self, image_id: str, **properties: Any) -> None:
         """Give properties of an image new values.
@@ -149,7 +106,7 @@ class RegionImages:
                 ]
             ),
         )
-        self._expect(reply, "changing the image", HTTPStatus.OK)
+        self._service.expect(reply, "changing the image", HTTPStatus.OK)
 
     def list_tagged(self, tag: str) -> Iterator[images.Image]:
         """Yield all images with this tag, of every owner.
@@ -164,9 +121,9 @@ class RegionImages:
 
     def _pages(self, path: str | None) -> Iterator[images.Image]:
         while path:
-            reply = self._send("GET", path)
-            self._expect(reply, "listing images", HTTPStatus.OK)
-            page = self._parsed(reply)
+            reply = self._service.send("GET", path)
+            self._service.expect(reply, "listing images", HTTPStatus.OK)
+            page = self._service.parsed(reply)
             yield from page["images"]
             path = page.get("next")
 
@@ -190,7 +147,7 @@ class RegionImages:
             image_id
         ):
             return True
-        self._expect(
+        self._service.expect(
             reply,
             "deleting the image",
             HTTPStatus.NO_CONTENT,
@@ -208,12 +165,12 @@ class RegionImages:
         reply = self._request("GET", image_id)
         if reply.status_code == HTTPStatus.NOT_FOUND:
             return True
-        self._expect(reply, "showing the image", HTTPStatus.OK)
-        return bool(self._parsed(reply)["status"] == _DELETED)
+        self._service.expect(reply, "showing the image", HTTPStatus.OK)
+        return bool(self._service.parsed(reply)["status"] == _DELETED)
 
     def _use_up(self, image_id: str) -> None:
-        reply = self._send("POST", "/v2/images", json={"id": image_id})
-        self._expect(
+        reply = self._service.send("POST", "/v2/images", json={"id": image_id})
+        self._service.expect(
             reply,
             "reserving the id of an image",
             HTTPStatus.CREATED,
@@ -236,7 +193,7 @@ class RegionImages:
             reply.close()
             reply = self._begin_download(image_id, {})
         try:
-            self._expect(
+            self._service.expect(
                 reply,
                 "reading the image",
                 HTTPStatus.OK,
@@ -261,9 +218,9 @@ class RegionImages:
         )
 
     def _read_failed(self) -> exception.TransferError:
-        return self._error(
+        return self._service.error(
             Kind.READ_FAILED,
-            f"Reading the image from region {self._region} broke off.",
+            f"Reading the image from region {self._service.region} broke off.",
         )
 
     def upload(self, image_id: str, data: "SizedBytes | bytes") -> None:
@@ -278,99 +235,16 @@ class RegionImages:
             **images.STREAM,
         )
         with reply:
-            self._expect(reply, "uploading the image", HTTPStatus.NO_CONTENT)
+            self._service.expect(
+                reply, "uploading the image", HTTPStatus.NO_CONTENT
+            )
 
     def _request(
         self, method: str, image_id: str, suffix: str = "", **kwargs: Any
     ) -> requests.Response:
-        return self._send(
+        return self._service.send(
             method, images.image_path(image_id) + suffix, **kwargs
         )
-
-    def _send(
-        self, method: str, path: str, **kwargs: Any
-    ) -> requests.Response:
-        kwargs = {"raise_exc": False, "redirect": False, **kwargs}
-        url = self._endpoint_url()
-        try:
-            reply = self._once_more(method, url + path, kwargs)
-            self.latency = reply.elapsed.total_seconds()
-            return reply
-        except (
-            ksa_exc.ConnectionError,
-            ksa_exc.RetriableConnectionFailure,
-        ) as error:
-            LOG.warning("%s %s in %s: %s", method, path, self._region, error)
-            raise self._error(
-                Kind.UNREACHABLE,
-                f"The image service of region {self._region} does not "
-                "answer, or broke the connection.",
-            ) from error
-        except ksa_exc.ClientException as error:
-            # The service's own refusals do not raise: this is Keystone's.
-            raise self._no_token(error) from error
-
-    def _once_more(
-        self, method: str, url: str, kwargs: dict[str, Any]
-    ) -> requests.Response:
-        """Send a request, and again over a new connection where that is safe.
-
-        A service may close a kept connection in the very moment in which it
-        is used again.
-        """
-        try:
-            return self._session.request(url, method, **kwargs)
-        except ksa_exc.ConnectFailure as error:
-            if method not in _REPEATABLE or not _was_closed(error):
-                raise
-        return self._session.request(url, method, **kwargs)
-
-    def _parsed(self, reply: requests.Response) -> dict[str, Any]:
-        try:
-            parsed: dict[str, Any] = reply.json()
-        except ValueError as error:
-            raise self._error(
-                Kind.FAILED,
-                f"What answers for the image service of region {self._region} "
-                "is none: it showed no image.",
-            ) from error
-        return parsed
-
-    def _endpoint_url(self) -> str:
-        """Return where the service is; this also sees to a valid token."""
-        try:
-            return images.endpoint_url(
-                self._session, self._region, self._interfaces
-            )
-        except ksa_exc.EndpointNotFound as error:
-            raise self._error(Kind.NOT_IN_CATALOGUE, str(error)) from error
-        except ksa_exc.ClientException as error:
-            raise self._no_token(error) from error
-
-    def _no_token(self, error: Exception) -> exception.TransferError:
-        LOG.error("Keystone gives us no token: %s", error)
-        return exception.TransferError(
-            ErrorCode.IDENTITY_UNAVAILABLE,
-            "The identity service does not give the image replicator a token.",
-        )
-
-    def _expect(
-        self, reply: requests.Response, doing: str, *expected: HTTPStatus
-    ) -> None:
-        if reply.status_code not in expected:
-            raise answers.refusal(reply, self._side, self._region, doing)
-
-    def _error(self, kind: Kind, message: str) -> exception.TransferError:
-        return exception.TransferError(ErrorCode.of(self._side, kind), message)
-
-
-def _was_closed(error: BaseException | None) -> bool:
-    """Tell whether the other side closed the connection, and no more."""
-    while error is not None:
-        if isinstance(error, ConnectionResetError | BrokenPipeError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 class SizedBytes(Protocol):

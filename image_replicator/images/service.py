@@ -1,0 +1,169 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Requests to one region's image service, and what can go wrong with them."""
+
+from http import HTTPStatus
+from typing import Any
+from typing import Final
+
+import requests
+from keystoneauth1 import exceptions as ksa_exc
+from keystoneauth1 import session as ksa_session
+from oslo_log import log as logging
+
+from image_replicator import exception
+from image_replicator import images
+from image_replicator.errors import ErrorCode
+from image_replicator.errors import Kind
+from image_replicator.errors import Side
+from image_replicator.images import answers
+
+LOG = logging.getLogger(__name__)
+
+#: The methods of requests that change nothing when they are sent again.
+_REPEATABLE: Final = frozenset({"GET", "DELETE", "PATCH"})
+
+
+def is_up(
+    session: ksa_session.Session,
+    region: str,
+    interfaces: list[str],
+    timeout: float,
+) -> bool:
+    """Tell whether a region's image service answers.
+
+    :param timeout: seconds to wait for the answer.
+    """
+    try:
+        url = images.endpoint_url(session, region, interfaces)
+        reply = session.get(
+            f"{url}/versions",
+            authenticated=False,
+            raise_exc=False,
+            redirect=False,
+            timeout=timeout,
+        )
+    except ksa_exc.ClientException as error:
+        LOG.warning("The image service of %s is down: %s", region, error)
+        return False
+    return bool(reply.status_code < HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+class ImageService:
+    """Sends requests to the image service of one region.
+
+    Every method raises :class:`~image_replicator.exception.TransferError`
+    with a code of this side.
+
+    :param session: has our own credentials.
+    :param region: as the catalogue names it.
+    :param interfaces: of the endpoint, the preferred one first.
+    :param side: of the copy that the region is on.
+    :ivar latency: seconds that the service took for its latest answer.
+    """
+
+    def __init__(
+        self,
+        session: ksa_session.Session,
+        region: str,
+        interfaces: list[str],
+        side: Side,
+    ) -> None:
+        self._session = session
+        self.region = region
+        self._interfaces = interfaces
+        self._side = side
+        self.latency = 0.0
+
+    def send(self, method: str, path: str, **kwargs: Any) -> requests.Response:
+        kwargs = {"raise_exc": False, "redirect": False, **kwargs}
+        url = self._endpoint_url()
+        try:
+            reply = self._once_more(method, url + path, kwargs)
+            self.latency = reply.elapsed.total_seconds()
+            return reply
+        except (
+            ksa_exc.ConnectionError,
+            ksa_exc.RetriableConnectionFailure,
+        ) as error:
+            LOG.warning("%s %s in %s: %s", method, path, self.region, error)
+            raise self.error(
+                Kind.UNREACHABLE,
+                f"The image service of region {self.region} does not "
+                "answer, or broke the connection.",
+            ) from error
+        except ksa_exc.ClientException as error:
+            # The service's own refusals do not raise: this is Keystone's.
+            raise self._no_token(error) from error
+
+    def _once_more(
+        self, method: str, url: str, kwargs: dict[str, Any]
+    ) -> requests.Response:
+        """Send a request, and again over a new connection where that is safe.
+
+        A service may close a kept connection in the very moment in which it
+        is used again.
+        """
+        try:
+            return self._session.request(url, method, **kwargs)
+        except ksa_exc.ConnectFailure as error:
+            if method not in _REPEATABLE or not _was_closed(error):
+                raise
+        return self._session.request(url, method, **kwargs)
+
+    def parsed(self, reply: requests.Response) -> dict[str, Any]:
+        try:
+            parsed: dict[str, Any] = reply.json()
+        except ValueError as error:
+            raise self.error(
+                Kind.FAILED,
+                f"What answers for the image service of region {self.region} "
+                "is none: it showed no image.",
+            ) from error
+        return parsed
+
+    def _endpoint_url(self) -> str:
+        """Return where the service is; this also sees to a valid token."""
+        try:
+            return images.endpoint_url(
+                self._session, self.region, self._interfaces
+            )
+        except ksa_exc.EndpointNotFound as error:
+            raise self.error(Kind.NOT_IN_CATALOGUE, str(error)) from error
+        except ksa_exc.ClientException as error:
+            raise self._no_token(error) from error
+
+    def _no_token(self, error: Exception) -> exception.TransferError:
+        LOG.error("Keystone gives us no token: %s", error)
+        return exception.TransferError(
+            ErrorCode.IDENTITY_UNAVAILABLE,
+            "The identity service does not give the image replicator a token.",
+        )
+
+    def expect(
+        self, reply: requests.Response, doing: str, *expected: HTTPStatus
+    ) -> None:
+        if reply.status_code not in expected:
+            raise answers.refusal(reply, self._side, self.region, doing)
+
+    def error(self, kind: Kind, message: str) -> exception.TransferError:
+        return exception.TransferError(ErrorCode.of(self._side, kind), message)
+
+
+def _was_closed(error: BaseException | None) -> bool:
+    """Tell whether the other side closed the connection, and no more."""
+    while error is not None:
+        if isinstance(error, ConnectionResetError | BrokenPipeError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
