@@ -41,6 +41,7 @@ def check(conf: cfg.ConfigOpts) -> None:
     """
     _check_values(conf)
     _check_streams(conf)
+    _check_intervals(conf)
     _check_connections(conf)
 
 
@@ -75,6 +76,24 @@ def _check_streams(conf: cfg.ConfigOpts) -> None:
         raise exception.ConfigurationError(
             "[transfer] min_streams: more than max_streams"
         )
+
+
+def _check_intervals(conf: cfg.ConfigOpts) -> None:
+    """Refuse intervals that let a worker that lives seem lost.
+
+    A lease must outlast one renewal that is late or fails.
+    """
+    lease_time = conf.worker.lease_time
+    for name, most, told in (
+        ("progress_interval", lease_time / 2, "half of lease_time"),
+        ("reaper_interval", lease_time, "lease_time"),
+        ("registration_interval", lease_time / 2, "half of lease_time"),
+    ):
+        seconds = conf.worker[name]
+        if seconds is not None and seconds > most:
+            raise exception.ConfigurationError(
+                f"[worker] {name}: more than {told}, {most:g} seconds"
+            )
 
 
 def _check_connections(conf: cfg.ConfigOpts) -> None:

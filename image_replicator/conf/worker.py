@@ -105,9 +105,43 @@ they begin.
         max=_DAY,
         help="""
 Seconds without a sign of life, by the database's clock, after which a
-worker's jobs are taken over by others. A worker gives a sign every second.
-Raise it when workers lose jobs because the database is away for longer; all
-workers must have the same.
+worker's jobs are taken over by others. A worker gives a sign once every
+``progress_interval``. Raise it when workers lose jobs because the database
+is away for longer; all workers must have the same.
+""",
+    ),
+    cfg.FloatOpt(
+        "progress_interval",
+        default=1.0,
+        min=0.1,
+        max=_DAY,
+        help="""
+Seconds between two writes of a running copy's progress, which also renew
+its lease; at most half of ``lease_time``. Raise it when many running copies
+weigh on the database; users then see progress less often, and a copy that
+they cancel runs that much longer.
+""",
+    ),
+    cfg.FloatOpt(
+        "reaper_interval",
+        min=0.1,
+        max=_DAY,
+        sample_default="<half of lease_time>",
+        help="""
+Seconds between two looks of a worker for jobs whose lease has run out; at
+most ``lease_time``. Lower it when the jobs of lost workers should be taken
+over sooner.
+""",
+    ),
+    cfg.FloatOpt(
+        "registration_interval",
+        min=0.1,
+        max=_DAY,
+        sample_default="<a quarter of lease_time>",
+        help="""
+Seconds between two signs of life of a worker in the list that
+``image-replicator-manage worker list`` shows; at most half of
+``lease_time``. Raise it when a large fleet weighs on the database.
 """,
     ),
     cfg.IntOpt(

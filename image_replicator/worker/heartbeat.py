@@ -14,7 +14,6 @@
 
 import contextlib
 import threading
-from typing import Final
 
 from oslo_db import exception as db_exc
 
@@ -29,10 +28,6 @@ from image_replicator.worker import registration as worker_registration
 from image_replicator.worker import running as worker_running
 from image_replicator.worker import transfer
 from image_replicator.worker.outcome import StopReason
-
-#: Seconds between two writes of a copy's progress: as often as users look,
-#: and often enough for the shortest lease.
-PROGRESS_INTERVAL: Final = 1.0
 
 
 class Heartbeat:

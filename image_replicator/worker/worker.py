@@ -108,21 +108,24 @@ class Worker:
         self._stopping_now = threading.Event()
 
     def _new_heartbeat(self) -> heartbeat.Heartbeat:
-        lease_time = self._conf.worker.lease_time
+        options = self._conf.worker
         return heartbeat.Heartbeat(
             self._queue,
             self._running,
             self._database,
             reaper.StalledJobReaper(
-                self._queue, self._database, self.worker_id, lease_time / 2
+                self._queue,
+                self._database,
+                self.worker_id,
+                options.reaper_interval or options.lease_time / 2,
             ),
             registration.Registration(
                 self._queue,
                 self._database,
                 _description(self._conf, self.worker_id),
-                lease_time / 4,
+                options.registration_interval or options.lease_time / 4,
             ),
-            heartbeat.PROGRESS_INTERVAL,
+            options.progress_interval,
         )
 
     def stop(self) -> None:

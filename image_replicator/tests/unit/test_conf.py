@@ -42,6 +42,10 @@ BAD_VALUES = (
     ("worker", "max_copies_per_region", "ot2", "NAME:VALUE"),
     ("worker", "bandwidth_limit", "-1", "0"),
     ("worker", "buffer_size", "1000", "greater than"),
+    ("worker", "progress_interval", "30.5", "half of lease_time, 30 "),
+    ("worker", "reaper_interval", "61", "lease_time, 60 "),
+    ("worker", "registration_interval", "30.5", "half of lease_time, 30 "),
+    ("worker", "lease_time", "1", "2"),
     ("transfer", "chunk_size", "1MiB", "1MiB"),
     ("transfer", "min_streams", "0", "1"),
     ("transfer", "max_streams", "257", "256"),
@@ -167,6 +171,16 @@ class TestRefusals(ConfTestCase):
             self.path, {"transfer": {"min_streams": 9, "max_streams": 9}}
         )
         self.assertEqual(9, self.load().transfer.max_streams)
+
+    def test_intervals_that_the_lease_just_outlasts(self) -> None:
+        written = {
+            "lease_time": 2,
+            "progress_interval": 1,
+            "reaper_interval": 2,
+            "registration_interval": 1,
+        }
+        settings.write(self.path, {"worker": written})
+        self.assertEqual(1, self.load().worker.progress_interval)
 
     def test_bad_values_of_what_the_command_line_has_too(self) -> None:
         """oslo.config itself stops then."""

@@ -23,20 +23,18 @@ from image_replicator import jobs
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
 from image_replicator.worker import availability
-from image_replicator.worker import heartbeat
 from image_replicator.worker import worker
 
 
 class WorkerProcessTestCase(base.WorkerTestCase):
     def setUp(self) -> None:
         super().setUp()
-        for module, name in (
-            (heartbeat, "PROGRESS_INTERVAL"),
-            (availability, "RETRY_INTERVAL"),
-        ):
-            self.useFixture(
-                fixtures.MonkeyPatch(f"{module.__name__}.{name}", 0.05)
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                f"{availability.__name__}.RETRY_INTERVAL", 0.05
             )
+        )
+        self.set(progress_interval=0.1)
         self.worker = worker.Worker(self.conf, self.repository, self.session)
 
     def start(self) -> None:
