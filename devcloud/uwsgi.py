@@ -34,6 +34,8 @@ class Server:
     :param name: names it in messages, and its log
     :param module: where the application is, as ``package.module:callable``
     :param port: where it shall listen; None takes a free port
+    :ivar socket_timeout: seconds for which a request's body may send nothing;
+        None for uWSGI's default, which is 4
     :raises ports.PortTaken: when the port is in use
     """
 
@@ -42,6 +44,7 @@ class Server:
         self.module = module
         self.threads = 4
         self.processes = 1
+        self.socket_timeout: int | None = None
         self.health_path = "/"
         self.process: process.Process | None = None
         self._listener: socket.socket | None = ports.listen(port, name)
@@ -76,6 +79,8 @@ class Server:
             "--add-header",
             "Connection: close",
         ]
+        if self.socket_timeout is not None:
+            command += ["--socket-timeout", str(self.socket_timeout)]
         switches = "master need-app enable-threads die-on-term no-orphans"
         return command + [f"--{switch}" for switch in switches.split()]
 

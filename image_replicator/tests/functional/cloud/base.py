@@ -35,6 +35,7 @@ from testtools import content_type
 from devcloud import cloud
 from devcloud import process
 from devcloud import proxy
+from devcloud import services
 from image_replicator.db import models
 
 #: Seconds for a job to come to its end; only ever waited when a test fails.
@@ -118,11 +119,20 @@ class CloudTestCase(testtools.TestCase):
 
         To be called before they start: they keep the catalogue they read.
         """
-        self._let_the_api_read_the_catalogue()
         relay = self.useFixture(proxy.Proxy(longest_hold=HOLD))
+        self.route(region, relay)
+        return relay
+
+    def route(self, region: str, relay: services.Relay) -> None:
+        """Let workers reach a region through a relay until the test ends.
+
+        To be called before they start: they keep the catalogue they read.
+
+        :param relay: a proxy, or a front such as nginx, that was set up
+        """
+        self._let_the_api_read_the_catalogue()
         self.cloud.route_internal(region, relay)
         self.addCleanup(self.cloud.route_internal, region, None)
-        return relay
 
     def _let_the_api_read_the_catalogue(self) -> None:
         """Keep the API, which outlives the test, from reaching the proxy."""
