@@ -19,16 +19,21 @@ import unittest
 from collections.abc import Sequence
 
 
-def find(program: str, directories: Sequence[pathlib.Path] = ()) -> str:
-    """Return the path of a program.
+def find(
+    program: str,
+    directories: Sequence[pathlib.Path] = (),
+    mode: int = os.X_OK,
+) -> str:
+    """Return the path of a program, or of a library that one loads.
 
     :param directories: to look into before those of PATH
+    :param mode: the access that is needed, as for :func:`os.access`
     :raises unittest.SkipTest: when it is not there, in CI AssertionError
     """
     places = [str(directory) for directory in directories]
     # Where distributions put daemons, which a user's PATH may leave out.
     places += [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]
-    found = shutil.which(program, path=os.pathsep.join(places))
+    found = shutil.which(program, mode, os.pathsep.join(places))
     if found:
         return found
     message = f"{program} is not installed, so it cannot be started"
