@@ -12,8 +12,9 @@
 
 """Connections that another thread can break off.
 
-A request that waits for a service cannot be told to stop: neither requests
-nor urllib3 has a way to. But it ends at once when its socket is shut down.
+requests and urllib3 offer no way to stop a request that waits for a service.
+But the request fails at once when another thread shuts its socket down. It
+then raises :class:`BrokenOff`, which nobody takes for a fault of the service.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from typing import Any
 from typing import Final
 
 import requests
+from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import session as ksa_session
 
 _SCHEMES: Final = ("http://", "https://")
@@ -32,12 +34,17 @@ _SCHEMES: Final = ("http://", "https://")
 _MOST_KEPT: Final = 300
 
 
+class BrokenOff(Exception):
+    """A request failed because this process broke its connection off."""
+
+
 class Connections:
     """The connections of one copy.
 
-    :param shared: whose credentials and settings are used; its connections
-        are not.
-    :ivar session: sends requests over these connections.
+    :param shared: the session whose credentials and settings are used; its
+        connections are not used.
+    :ivar session: sends requests over these connections. They raise
+        :class:`BrokenOff` once the connections are broken off.
     """
 
     def __init__(self, shared: ksa_session.Session) -> None:
@@ -49,7 +56,8 @@ class Connections:
         for scheme in _SCHEMES:
             adapter = _Adapter(self, **_tls_options(shared))
             self._transport.mount(scheme, adapter)
-        self.session = ksa_session.Session(
+        self.session = _Session(
+            self,
             auth=shared.auth,
             session=self._transport,
             verify=shared.verify,
@@ -59,11 +67,11 @@ class Connections:
 
     @property
     def broken(self) -> bool:
-        """Whether they were broken off; then they are good for nothing."""
+        """Whether they were broken off; they cannot be used any more then."""
         return self._broken
 
     def add(self, new: socket.socket) -> None:
-        """Take note of a connection that was just made.
+        """Add a connection that was just made.
 
         :raises ConnectionAbortedError: if they were broken off.
         """
@@ -74,14 +82,14 @@ class Connections:
             raise ConnectionAbortedError("broken off")
 
     def break_off(self) -> None:
-        """Let all requests fail, those to come as well; for any thread."""
+        """Make all requests fail, later ones as well; for any thread."""
         with self._lock:
             self._broken = True
             sockets = list(self._sockets)
         for each in sockets:
             with contextlib.suppress(OSError):
-                # Not the method of SSLSocket, which would do more than wake
-                # the thread that is using it.
+                # The method of SSLSocket would do more than wake the thread
+                # that uses the socket.
                 socket.socket.shutdown(each, socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -92,7 +100,7 @@ class Connections:
 class Pool:
     """Connections that copies use one after the other.
 
-    So a copy does not pay for the connections that the one before it made.
+    So a copy can use the connections that an earlier copy made.
 
     :param shared: as for :class:`Connections`.
     """
@@ -103,14 +111,14 @@ class Pool:
         self._free: list[Connections] = []
 
     def take(self) -> Connections:
-        """Return connections that nobody else uses."""
+        """Return connections that no other copy uses."""
         with self._lock:
             if self._free:
                 return self._free.pop()
         return Connections(self._shared)
 
     def give_back(self, used: Connections) -> None:
-        """Keep connections for the next copy, if they are still good."""
+        """Keep connections for a later copy, unless they were broken off."""
         if used.broken:
             used.close()
             return
@@ -127,33 +135,60 @@ def _tls_options(shared: ksa_session.Session) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value}
 
 
-class _Adapter(ksa_session.TCPKeepAliveAdapter):
-    """Has each connection that it makes noted."""
+def check_not_broken_off(response: requests.Response) -> None:
+    """Check why the data of a response ended early.
+
+    :raises BrokenOff: if this process broke the connection off.
+    """
+    adapter: Any = response.connection
+    if isinstance(adapter, _Adapter) and adapter.connections.broken:
+        raise BrokenOff
+
+
+class _Session(ksa_session.Session):
+    """Raises BrokenOff for requests whose connection was broken off."""
 
     def __init__(self, connections: Connections, **options: Any) -> None:
         self._connections = connections
+        super().__init__(**options)
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        try:
+            response: requests.Response = super().request(*args, **kwargs)
+        except ksa_exc.ClientException as error:
+            if self._connections.broken:
+                raise BrokenOff from error
+            raise
+        return response
+
+
+class _Adapter(ksa_session.TCPKeepAliveAdapter):
+    """Adds each connection that it makes to the copy's connections."""
+
+    def __init__(self, connections: Connections, **options: Any) -> None:
+        self.connections = connections
         super().__init__(pool_maxsize=_MOST_KEPT, **options)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self._note(self.poolmanager)
+        self._add_connections_of(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         known = proxy in self.proxy_manager
         manager = super().proxy_manager_for(proxy, **kwargs)
         if not known:
-            self._note(manager)
+            self._add_connections_of(manager)
         return manager
 
-    def _note(self, manager: Any) -> None:
+    def _add_connections_of(self, manager: Any) -> None:
         manager.pool_classes_by_scheme = {
-            scheme: _noting(pool, self._connections)
+            scheme: _adding(pool, self.connections)
             for scheme, pool in manager.pool_classes_by_scheme.items()
         }
 
 
-def _noting(pool_class: Any, connections: Connections) -> Any:
-    """Return a pool of urllib3's whose connections are noted."""
+def _adding(pool_class: Any, connections: Connections) -> Any:
+    """Return a pool class of urllib3's that adds the connections it makes."""
 
     class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
         def connect(self) -> None:

@@ -21,6 +21,7 @@ import requests
 import urllib3
 
 from image_replicator import exception
+from image_replicator.images import connections
 
 #: Seconds: what comes sooner than that is waited for by the whole chunk.
 _BRISK: Final = 0.05
@@ -80,6 +81,7 @@ class Download:
         try:
             chunk: bytes = read(size, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
+            connections.check_not_broken_off(self._response)
             raise self._error from error
         self._brisk = time.monotonic() - began < _BRISK
         return chunk

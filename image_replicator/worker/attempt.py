@@ -153,7 +153,7 @@ def _run(copy: transfer.Transfer) -> outcome.Outcome:
     try:
         return copy.run()
     except transfer.Stopped as stopped:
-        LOG.info("Job %s: stopped, %s", job.id, stopped.reason.name)
+        LOG.info("Job %s: the copy was stopped, as %s", job.id, stopped)
         return stopped.reason
     except exception.ClaimLost:
         LOG.warning("Job %s was found to be another's", job.id)

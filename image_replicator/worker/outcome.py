@@ -31,15 +31,13 @@ class Replicated:
     bytes_per_second: int | None
 
 
-class StopReason(enum.Enum):
-    """Why a copy is stopped from outside."""
+class StopReason(enum.StrEnum):
+    """Why a copy is stopped from outside; the value is for the log."""
 
-    #: The user canceled the job.
-    CANCELED = enum.auto()
-    #: The worker is shutting down and gives the job back.
-    SHUTDOWN = enum.auto()
-    #: The job does not belong to this worker any more.
-    CLAIM_LOST = enum.auto()
+    CANCELED = "the user canceled the job"
+    #: The worker gives the job back.
+    SHUTDOWN = "the worker is shutting down"
+    CLAIM_LOST = "the job does not belong to this worker any more"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Stopped(Exception):
     """
 
     def __init__(self, reason: outcome.StopReason) -> None:
-        super().__init__(reason.name)
+        super().__init__(reason.value)
         self.reason = reason
 
 
@@ -151,8 +151,8 @@ class Transfer:
         """
         try:
             return self._copy()
-        except exception.TransferError:
-            # A stop breaks connections off, which looks like a failure.
+        except (exception.TransferError, connections.BrokenOff):
+            # A stop breaks connections off.
             self._check_stop()
             raise
         finally:

@@ -22,7 +22,10 @@ import testtools
 from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import session as ksa_session
 
+from image_replicator import exception
+from image_replicator.errors import ErrorCode
 from image_replicator.images import connections
+from image_replicator.images import download
 from image_replicator.tests.unit import glances
 
 ID = "0f5c9d4e-3a8a-4d0e-8a1e-0d6a4f3f2b10"
@@ -58,7 +61,7 @@ class TestConnections(testtools.TestCase):
             self.connections.break_off()
             error = asking.exception(10)
         self.assertLess(time.monotonic() - begin, 5)
-        self.assertIsInstance(error, ksa_exc.ConnectFailure)
+        self.assertIsInstance(error, connections.BrokenOff)
 
     def test_requests_are_answered(self) -> None:
         reply = self.connections.session.get(self._path())
@@ -101,17 +104,22 @@ class TestConnections(testtools.TestCase):
         reply = self.connections.session.get(
             self._path("/file"), stream=True, log=False
         )
+        data = download.Download(
+            reply,
+            exception.TransferError(ErrorCode.SOURCE_READ_FAILED, "Broke."),
+        )
+        self.assertEqual(b"1234", data.read(1000))
         with futures.ThreadPoolExecutor(1) as pool:
-            reading = pool.submit(lambda: reply.content)
+            reading = pool.submit(data.read, 1000)
             self.assertTrue(self.reached.wait(10))
             self.connections.break_off()
-            self.assertIsNotNone(reading.exception(10))
+            self.assertIsInstance(reading.exception(10), connections.BrokenOff)
 
     def test_none_begins_afterwards(self) -> None:
         self.connections.break_off()
         for _ in range(2):
             self.assertRaises(
-                ksa_exc.ConnectFailure,
+                connections.BrokenOff,
                 self.connections.session.get,
                 self._path(),
             )

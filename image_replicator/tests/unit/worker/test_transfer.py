@@ -32,6 +32,9 @@ DATA = base.DATA
 
 
 class TransferTestCase(base.WorkerTestCase):
+    #: Bytes of the image that may be in memory.
+    WINDOW = 1 << 20
+
     def setUp(self) -> None:
         super().setUp()
         self.pool = connections.Pool(self.session)
@@ -54,7 +57,7 @@ class TransferTestCase(base.WorkerTestCase):
             connections=own,
             rules=metadata.Rules(**rules),
             options=self.conf.transfer,
-            window=1 << 20,
+            window=self.WINDOW,
             bandwidth=rate.Limiter(0),
             distances=distance.Distances(),
         )

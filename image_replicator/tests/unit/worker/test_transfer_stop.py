@@ -12,6 +12,7 @@
 
 """A copy is stopped from outside, wherever it is."""
 
+from concurrent import futures
 from typing import Any
 
 import fixtures
@@ -144,3 +145,59 @@ class TestStop(test_transfer.TransferTestCase):
         self.begin()
         self.assertRaises(exception.ClaimLost, self.copy.run)
         self.assertEqual({}, self.destination.images)
+
+
+class TestLog(test_transfer.TransferTestCase):
+    """A connection that we break off is no fault of the source's."""
+
+    READERS = 4
+    WINDOW = 64 << 20
+
+    def setUp(self) -> None:
+        super().setUp()
+        for name in ("min_streams", "max_streams"):
+            self.conf.set_override(name, self.READERS, "transfer")
+        self.gate = base.Gate(self)
+        self.source.on("GET", "file", self._stall)
+        self.begin(DATA * 64)
+
+    def _stall(self, handler: glances.Handler) -> None:
+        """Send the first bytes of what was asked for, and no more."""
+        wanted = handler.headers["Range"].removeprefix("bytes=")
+        first, last = (int(number) for number in wanted.split("-"))
+        headers = {
+            "Content-Length": last + 1 - first,
+            "Content-Range": f"bytes {wanted}/{len(DATA) * 64}",
+        }
+        handler.answer(206, DATA[:1000], headers)
+        self.gate.wait()
+
+    def _wait_for_readers(self) -> None:
+        self.wait_until(
+            lambda: self.source.count("GET", "file") >= self.READERS,
+            "all readers",
+        )
+
+    def _assert_nobody_blamed(self) -> None:
+        for words in ("does not answer", "broke off", "up again", "Traceback"):
+            self.assertNotIn(words, self.logger.output)
+
+    def test_a_stop_blames_nobody(self) -> None:
+        with futures.ThreadPoolExecutor(1) as pool:
+            running = pool.submit(self.copy.run)
+            self._wait_for_readers()
+            self.copy.stop(StopReason.SHUTDOWN)
+            error = running.exception(base.PATIENCE)
+        self.assertIsInstance(error, transfer.Stopped)
+        self._assert_nobody_blamed()
+
+    def test_a_failure_blames_only_what_failed(self) -> None:
+        def refuse(handler: glances.Handler) -> None:
+            if self.source.count("GET", "file") < self.READERS:
+                self._stall(handler)
+            else:
+                handler.answer(404)
+
+        self.source.on("GET", "file", refuse)
+        self.assert_fails("source_not_found")
+        self._assert_nobody_blamed()

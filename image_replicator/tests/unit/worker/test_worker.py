@@ -314,7 +314,8 @@ class TestFaults(WorkerProcessTestCase):
         ] * 10**6
         self.repository.give_back(held)
         self.wait_until(
-            lambda: "stopped, CLAIM_LOST" in self.logger.output, "a stop"
+            lambda: "stopped, as the job does not" in self.logger.output,
+            "a stop",
         )
         self.worker.stop()
         self.assert_ends()
