@@ -98,7 +98,8 @@ class Cloud(services.Services):
     ) -> None:
         """Let the internal image endpoint of a region lead through a proxy.
 
-        A worker that runs may keep to the catalogue that it has read.
+        A worker that runs keeps to the catalogue that it has read, for some
+        minutes. The API uses the public endpoint.
 
         :param relay: None leads to Glance itself again
         """

@@ -223,7 +223,10 @@ class Services(fixtures.Fixture):
                 self.options.glance_database_urls.get(region),
             )
             settings.write(
-                service.replicator_config, self.replicator_settings(region)
+                service.replicator_config,
+                self.replicator_settings(
+                    region, {"service_auth": {"valid_interfaces": "public"}}
+                ),
             )
 
     # Processes

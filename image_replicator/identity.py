@@ -26,6 +26,7 @@ from keystoneauth1.identity import v3
 from oslo_config import cfg
 from oslo_log import log as logging
 
+from image_replicator import catalogue
 from image_replicator import context as ir_context
 from image_replicator import exception
 from image_replicator.conf import checking
@@ -33,7 +34,6 @@ from image_replicator.conf import service_auth
 
 LOG = logging.getLogger(__name__)
 
-IMAGE_SERVICE: Final = "image"
 _REGION_TAG: Final = "region:"
 
 #: A token got by one of these stands for its user in one project, on purpose.
@@ -81,12 +81,14 @@ class Identity:
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self.session = service_session(conf)
+        self.catalogue = catalogue.Catalogue(
+            self.session, conf.service_auth.valid_interfaces
+        )
         self._auth: Any = self.session.auth
-        self._interfaces: list[str] = conf.service_auth.valid_interfaces
         self._keystone = adapter.Adapter(
             self.session,
             service_type="identity",
-            interface=self._interfaces,
+            interface=conf.service_auth.valid_interfaces,
             region_name=conf.service_auth.region_name,
             # The catalogue may have Keystone's endpoint without a version.
             version="3",
@@ -100,15 +102,7 @@ class Identity:
         :raises ServiceUnavailable: if Keystone does not answer.
         """
         with _keystone_answers():
-            ours = self._auth.get_access(self.session)
-        endpoints = ours.service_catalog.get_endpoints_data(
-            service_type=IMAGE_SERVICE, interface=self._interfaces
-        )
-        return frozenset(
-            endpoint.region_name
-            for endpoint in endpoints.get(IMAGE_SERVICE, ())
-            if endpoint.region_name
-        )
+            return self.catalogue.image_regions()
 
     def destination_region(
         self, project_id: str, source_region: str, wanted: str | None = None
@@ -124,16 +118,36 @@ class Identity:
             name has no image service.
         :raises ServiceUnavailable: if Keystone does not answer.
         """
-        offered = self.image_regions()
         region = (
-            wanted or self._tagged_region(project_id) or self._default_region
+            wanted
+            or self._tagged_region(project_id)
+            or self._default_region
+            or self._only_other_region(source_region)
         )
-        if region is None:
-            region = _only_other(offered - {source_region})
-        if region not in offered:
+        with _keystone_answers():
+            if not self.catalogue.has_images(region):
+                raise exception.Conflict(
+                    f"The region {region} offers no image service."
+                )
+        return region
+
+    def _only_other_region(self, source_region: str) -> str:
+        """Return the only region beside the source that offers images.
+
+        :raises Conflict: if there is none, or more than one.
+        """
+        others = self.image_regions() - {source_region}
+        if not others:
+            with _keystone_answers():
+                self.catalogue.look_again()
+            others = self.image_regions() - {source_region}
+        if len(others) != 1:
             raise exception.Conflict(
-                f"The region {region} offers no image service."
+                "No destination region is known: the destination tenant has "
+                "no region tag, no default is configured, and "
+                f"{len(others)} other regions offer an image service."
             )
+        (region,) = others
         return region
 
     def _tagged_region(self, project_id: str) -> str | None:
@@ -181,18 +195,6 @@ class Identity:
             request_id=context.request_id,
             overwrite=False,
         )
-
-
-def _only_other(others: frozenset[str]) -> str:
-    """Return the other region, if there is exactly one."""
-    if len(others) != 1:
-        raise exception.Conflict(
-            "No destination region is known: the destination tenant has no "
-            f"region tag, no default is configured, and {len(others)} other "
-            "regions offer an image service."
-        )
-    (region,) = others
-    return region
 
 
 def _rescoped(

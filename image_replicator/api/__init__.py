@@ -107,8 +107,8 @@ def stand_alone(conf: cfg.ConfigOpts) -> WSGIApplication:
     ) -> caller.Ask:
         return caller.ask_remote(
             keystone.session,
+            keystone.catalogue,
             conf.region_id,
-            conf.service_auth.valid_interfaces,
             context,
         )
 

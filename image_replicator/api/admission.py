@@ -136,7 +136,7 @@ class Admission:
     def _ask_region(self, region: str) -> bool:
         return service.is_up(
             self._identity.session,
+            self._identity.catalogue,
             region,
-            self._conf.service_auth.valid_interfaces,
             self._conf.api.destination_timeout,
         )

@@ -21,11 +21,7 @@ from collections.abc import Iterable
 from typing import Any
 from typing import Final
 
-from keystoneauth1 import exceptions as ksa_exc
-from keystoneauth1 import session as ksa_session
 from oslo_utils import uuidutils
-
-from image_replicator import identity
 
 #: An image as Glance shows it.
 Image = dict[str, Any]
@@ -51,26 +47,6 @@ def image_path(image_id: str) -> str:
     if not uuidutils.is_uuid_like(image_id):
         raise ValueError("not the id of an image")
     return f"/v2/images/{image_id}"
-
-
-def endpoint_url(
-    session: ksa_session.Session, region: str, interfaces: list[str]
-) -> str:
-    """Return where a region's image service is, without a version.
-
-    :raises keystoneauth1.exceptions.EndpointNotFound: if the catalogue has
-        none.
-    """
-    url = session.get_endpoint(
-        service_type=identity.IMAGE_SERVICE,
-        interface=interfaces,
-        region_name=region,
-    )
-    if url is None:
-        raise ksa_exc.EndpointNotFound(
-            f"the catalogue has no image service in region {region}"
-        )
-    return url.rstrip("/").removesuffix("/v2")
 
 
 def beginning(chunks: Iterable[bytes], size: int) -> bytes:

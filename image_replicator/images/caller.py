@@ -31,6 +31,7 @@ from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import session as ksa_session
 from oslo_log import log as logging
 
+from image_replicator import catalogue as ir_catalogue
 from image_replicator import context as ir_context
 from image_replicator import exception
 from image_replicator import images
@@ -177,13 +178,13 @@ def ask_wrapped(app: Any, environ: Mapping[str, Any], request_id: str) -> Ask:
 
 def ask_remote(
     session: ksa_session.Session,
+    catalogue: ir_catalogue.Catalogue,
     region: str,
-    interfaces: list[str],
     context: ir_context.RequestContext,
 ) -> Ask:
     """Ask the image service of a region over HTTP, with the caller's token.
 
-    :param session: for the catalogue and the connection, not the identity.
+    :param session: for its connections; its credentials are not used.
     """
 
     def ask(path: str, headers: Mapping[str, str], max_body: int) -> Reply:
@@ -193,7 +194,7 @@ def ask_remote(
         }
         try:
             with session.get(
-                images.endpoint_url(session, region, interfaces) + path,
+                catalogue.image_url(region) + path,
                 headers={**headers, **identity_headers},
                 authenticated=False,
                 **images.STREAM,

@@ -15,6 +15,7 @@
 from keystoneauth1 import session as ksa_session
 from oslo_config import cfg
 
+from image_replicator import catalogue
 from image_replicator.errors import Side
 from image_replicator.images import client as image_client
 from image_replicator.images import service as image_service
@@ -31,7 +32,9 @@ class ImageClients:
         self, conf: cfg.ConfigOpts, session: ksa_session.Session
     ) -> None:
         self._session = session
-        self._interfaces = conf.service_auth.valid_interfaces
+        self._catalogue = catalogue.Catalogue(
+            session, conf.service_auth.valid_interfaces
+        )
         self._timeouts = image_client.Timeouts(
             connect=conf.transfer.connect_timeout,
             read=conf.transfer.read_timeout,
@@ -50,6 +53,6 @@ class ImageClients:
         :param session: sends the requests; None for the shared one.
         """
         service = image_service.ImageService(
-            session or self._session, region_id, self._interfaces, side
+            session or self._session, region_id, self._catalogue, side
         )
         return image_client.ImageClient(service, self._timeouts)

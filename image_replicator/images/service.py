@@ -21,8 +21,8 @@ from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import session as ksa_session
 from oslo_log import log as logging
 
+from image_replicator import catalogue as ir_catalogue
 from image_replicator import exception
-from image_replicator import images
 from image_replicator.errors import ErrorCode
 from image_replicator.errors import Kind
 from image_replicator.errors import Side
@@ -36,8 +36,8 @@ _REPEATABLE: Final = frozenset({"GET", "DELETE", "PATCH"})
 
 def is_up(
     session: ksa_session.Session,
+    catalogue: ir_catalogue.Catalogue,
     region: str,
-    interfaces: list[str],
     timeout: float,
 ) -> bool:
     """Tell whether a region's image service answers.
@@ -45,7 +45,7 @@ def is_up(
     :param timeout: seconds to wait for the answer.
     """
     try:
-        url = images.endpoint_url(session, region, interfaces)
+        url = catalogue.image_url(region)
         reply = session.get(
             f"{url}/versions",
             authenticated=False,
@@ -67,7 +67,7 @@ class ImageService:
 
     :param session: has our own credentials.
     :param region: as the catalogue names it.
-    :param interfaces: of the endpoint, the preferred one first.
+    :param catalogue: has the region's URL.
     :param side: of the copy that the region is on.
     :ivar latency: seconds that the service took for its latest answer.
     """
@@ -76,12 +76,12 @@ class ImageService:
         self,
         session: ksa_session.Session,
         region: str,
-        interfaces: list[str],
+        catalogue: ir_catalogue.Catalogue,
         side: Side,
     ) -> None:
         self._session = session
         self.region = region
-        self._interfaces = interfaces
+        self._catalogue = catalogue
         self._side = side
         self.latency = 0.0
 
@@ -133,11 +133,11 @@ class ImageService:
         return parsed
 
     def _endpoint_url(self) -> str:
-        """Return where the service is; this also sees to a valid token."""
+        """Return the service's URL, once there is a valid token."""
         try:
-            return images.endpoint_url(
-                self._session, self.region, self._interfaces
-            )
+            # Here, as an error of Keystone looks like the service's later on.
+            self._session.get_auth_headers()
+            return self._catalogue.image_url(self.region)
         except ksa_exc.EndpointNotFound as error:
             raise self.error(Kind.NOT_IN_CATALOGUE, str(error)) from error
         except ksa_exc.ClientException as error:

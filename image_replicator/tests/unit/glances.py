@@ -25,7 +25,9 @@ from urllib import parse
 import fixtures
 from keystoneauth1 import plugin
 from keystoneauth1 import session as ksa_session
+from keystoneauth1.access import service_catalog
 
+from image_replicator import catalogue
 from image_replicator.errors import Side
 from image_replicator.images import client
 from image_replicator.images import service as image_service
@@ -300,10 +302,19 @@ class Credentials(plugin.BaseAuthPlugin):
     def get_token(self, session: ksa_session.Session, **kw: Any) -> str:
         return f"{TOKEN}-{self.given}"
 
-    def get_endpoint(
-        self, session: ksa_session.Session, **kwargs: Any
-    ) -> str | None:
-        return self._urls.get(kwargs["region_name"])
+    def get_access(self, session: ksa_session.Session) -> "Credentials":
+        """Return what a token tells; we have no more than its catalogue."""
+        return self
+
+    @property
+    def service_catalog(self) -> service_catalog.ServiceCatalog:
+        endpoints = [
+            {"interface": "internal", "region_id": name, "url": url}
+            for name, url in self._urls.items()
+        ]
+        return service_catalog.ServiceCatalogV3(
+            [{"type": "image", "endpoints": endpoints}]
+        )
 
     def invalidate(self) -> bool:
         self.given += 1
@@ -316,6 +327,11 @@ def new_session(**glances: FakeGlance) -> ksa_session.Session:
     return ksa_session.Session(auth=Credentials(urls), timeout=10)
 
 
+def catalogue_of(session: ksa_session.Session) -> catalogue.Catalogue:
+    """Return the catalogue that comes with a session's credentials."""
+    return catalogue.Catalogue(session, ["internal"])
+
+
 def image_client(
     session: ksa_session.Session,
     name: str = "ot2",
@@ -325,6 +341,6 @@ def image_client(
     """Return a client of a region's images, with a worker's patience."""
     waits = {"connect": 10.0, "read": 10.0, "upload_response": 10.0}
     return client.ImageClient(
-        image_service.ImageService(session, name, ["internal"], side),
+        image_service.ImageService(session, name, catalogue_of(session), side),
         client.Timeouts(**{**waits, **timeouts}),
     )

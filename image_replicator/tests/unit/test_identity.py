@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What is asked of Keystone, and what is not."""
+"""What Keystone is asked for, and what it is not."""
 
 import pathlib
 
@@ -24,9 +24,12 @@ from image_replicator import context
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator.conf import loading
+from image_replicator.tests.unit import keystones
 
 _OWN = "236ae314ef6944f4ab98fa7519e54325"
 _OTHER = "91b5c7c09cbd45caa3c146fd67ae471e"
+
+TAGS = f"GET /v3/projects/{_OTHER}/tags"
 
 
 def new_context(*methods: str) -> context.RequestContext:
@@ -43,34 +46,26 @@ def new_context(*methods: str) -> context.RequestContext:
 class IdentityTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
+        self.logged = self.useFixture(fixtures.FakeLogger())
+        self.keystone = self.useFixture(keystones.FakeKeystone())
         self.build()
 
     def build(self, **defaults: str) -> None:
-        """Build what is tested.
+        """Build an Identity that asks our Keystone.
 
         :param defaults: options of the section ``[DEFAULT]``
         """
-        directory = fixtures.TempDir()
-        self.useFixture(directory)
-        self.logged = self.useFixture(fixtures.FakeLogger())
+        directory = self.useFixture(fixtures.TempDir()).path
         config_file = settings.write(
-            pathlib.Path(directory.path, "test.conf"),
-            {
-                "DEFAULT": defaults,
-                "service_auth": {
-                    "auth_type": "password",
-                    # Nobody listens: who asks is told so.
-                    "auth_url": "http://127.0.0.1:1/v3",
-                    "password": "pa55word",
-                },
-            },
+            pathlib.Path(directory, "test.conf"),
+            {"DEFAULT": defaults, "service_auth": self.keystone.settings()},
         )
         self.identity = identity.Identity(
             loading.load(config_file=str(config_file))
         )
 
 
-class TestStanding(IdentityTestCase):
+class TestCallerInProject(IdentityTestCase):
     def keystone_says(self, error: Exception) -> None:
         self.useFixture(
             fixtures.MockPatchObject(v3.Token, "get_access", side_effect=error)
@@ -117,13 +112,14 @@ class TestStanding(IdentityTestCase):
             )
 
     def test_keystone_that_is_down_is_unavailable(self) -> None:
+        self.keystone.status = 503
         for ask in (
             lambda: self.identity.caller_in_project(_OTHER, new_context()),
             lambda: self.identity.destination_region(_OTHER, "ot1"),
             self.identity.image_regions,
         ):
             error = self.assertRaises(exception.ServiceUnavailable, ask)
-            self.assertNotIn("127.0.0.1", error.message)
+            self.assertNotIn(keystones.HOST, error.message)
         self.assertIn("Keystone does not serve us", self.logged.output)
         for secret in ("t0ken", "pa55word"):
             self.assertNotIn(secret, self.logged.output)
@@ -132,58 +128,75 @@ class TestStanding(IdentityTestCase):
 class TestDestinationRegion(IdentityTestCase):
     """What says where a copy goes, and what of it comes first."""
 
-    def pretend(self, offered: str, tags: str = "") -> None:
-        """Let Keystone have these regions, and the project these tags."""
-        for name, value in (
-            ("image_regions", frozenset(offered.split())),
-            ("_tagged_region", tags or None),
-        ):
-            self.useFixture(
-                fixtures.MockPatchObject(
-                    identity.Identity, name, return_value=value
-                )
-            )
+    def cloud(self, regions: str, *tags: str) -> None:
+        """Let these regions offer images, and each project have these tags."""
+        self.keystone.regions = {
+            region: {"public": f"http://{region}"}
+            for region in regions.split()
+        }
+        self.keystone.tags = list(tags)
 
     def region(self, wanted: str | None = None) -> str:
         return self.identity.destination_region(_OTHER, "ot1", wanted)
 
     def test_what_is_asked_for_comes_first(self) -> None:
         self.build(default_destination_region="ot3")
-        self.pretend("ot1 ot2 ot3 ot4", "ot2")
+        self.cloud("ot1 ot2 ot3 ot4", "region:ot2")
         for wanted in ("ot4", "ot1"):
             self.assertEqual(wanted, self.region(wanted))
 
     def test_nothing_else_is_asked_for_then(self) -> None:
-        self.pretend("ot1 ot2")
-        asked = self.useFixture(
-            fixtures.MockPatchObject(identity.Identity, "_tagged_region")
-        )
+        self.cloud("ot1 ot2")
         self.assertEqual("ot2", self.region("ot2"))
-        asked.mock.assert_not_called()
+        self.assertNotIn(TAGS, self.keystone.seen)
 
     def test_tag_comes_before_the_default(self) -> None:
         self.build(default_destination_region="ot3")
-        self.pretend("ot1 ot2 ot3", "ot2")
+        self.cloud("ot1 ot2 ot3", "other", "region:ot2")
         self.assertEqual("ot2", self.region())
+
+    def test_more_than_one_tag(self) -> None:
+        self.cloud("ot1 ot2 ot3", "region:ot2", "region:ot3")
+        error = self.assertRaises(exception.Conflict, self.region)
+        self.assertIn("more than one region tag", error.message)
 
     def test_default_comes_before_the_only_other(self) -> None:
         self.build(default_destination_region="ot1")
-        self.pretend("ot1 ot2")
+        self.cloud("ot1 ot2")
         self.assertEqual("ot1", self.region())
 
     def test_only_other(self) -> None:
-        self.pretend("ot1 ot2")
+        self.cloud("ot1 ot2")
+        self.assertEqual("ot2", self.region())
+
+    def test_only_other_has_another_interface(self) -> None:
+        self.keystone.regions = {
+            "ot1": {"internal": "http://inside", "public": "http://outside"},
+            "ot2": {"public": "http://ot2"},
+        }
         self.assertEqual("ot2", self.region())
 
     def test_none_and_many_others(self) -> None:
-        for offered, count in (("ot1", "0"), ("ot1 ot2 ot3", "2")):
-            self.pretend(offered)
+        for regions, count in (("ot1", "0"), ("ot1 ot2 ot3", "2")):
+            self.build()
+            self.cloud(regions)
             error = self.assertRaises(exception.Conflict, self.region)
             self.assertIn(f"{count} other regions", error.message)
 
+    def test_a_second_region_that_has_just_joined(self) -> None:
+        self.useFixture(
+            fixtures.MonkeyPatch("image_replicator.catalogue.MIN_INTERVAL", -1)
+        )
+        for wanted in (None, "ot2"):
+            self.build()
+            self.cloud("ot1")
+            self.assertRaises(exception.Conflict, self.region, wanted)
+            self.cloud("ot1 ot2")
+            self.assertEqual("ot2", self.region(wanted))
+
     def test_region_without_images_wherever_its_name_is_from(self) -> None:
         self.build(default_destination_region="nowhere")
-        self.pretend("ot1 ot2")
+        self.cloud("ot1 ot2")
         for wanted in (None, "nowhere", "OT2", "ot2 "):
             error = self.assertRaises(exception.Conflict, self.region, wanted)
             self.assertIn(wanted or "nowhere", error.message)

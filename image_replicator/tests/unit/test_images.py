@@ -104,8 +104,8 @@ class TestAskRemote(testtools.TestCase):
             session = Session(error)
             ask = caller.ask_remote(
                 session,  # type: ignore[arg-type]
+                Catalogue(),  # type: ignore[arg-type]
                 "ot1",
-                ["internal"],
                 context.RequestContext(auth_token="t0ken", overwrite=False),
             )
             refused = self.assertRaises(
@@ -114,14 +114,18 @@ class TestAskRemote(testtools.TestCase):
             self.assertIn("ot1", refused.message)
 
 
+class Catalogue:
+    """A catalogue that has every region."""
+
+    def image_url(self, region: str) -> str:
+        return "http://127.0.0.1:1"
+
+
 class Session:
     """A session that reaches nobody."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-
-    def get_endpoint(self, **kwargs: Any) -> str:
-        return "http://127.0.0.1:1"
 
     def get(self, url: str, **kwargs: Any) -> None:
         raise self.error

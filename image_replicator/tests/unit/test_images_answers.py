@@ -100,7 +100,7 @@ class TestErrors(test_images_client.ClientTestCase):
         for failure in (ksa_exc.ConnectFailure, ksa_exc.Unauthorized):
             self.useFixture(
                 fixtures.MockPatchObject(
-                    self.session.auth, "get_endpoint", side_effect=failure
+                    self.session.auth, "get_token", side_effect=failure
                 )
             )
             self._assert_fails("identity_unavailable", self.images.show, ID)

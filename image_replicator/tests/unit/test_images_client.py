@@ -158,7 +158,9 @@ class TestRemove(ClientTestCase):
 
 class TestIsUp(ClientTestCase):
     def _is_up(self, name: str = "ot2", timeout: float = 10) -> bool:
-        return service.is_up(self.session, name, ["internal"], timeout)
+        return service.is_up(
+            self.session, glances.catalogue_of(self.session), name, timeout
+        )
 
     def test_any_answer_but_a_server_error_is_one(self) -> None:
         for status, up in (

@@ -32,6 +32,7 @@ class _Identity:
 
     def __init__(self, **regions: glances.FakeGlance) -> None:
         self.session = glances.new_session(**regions)
+        self.catalogue = glances.catalogue_of(self.session)
         self._regions = frozenset(regions)
 
     def image_regions(self) -> frozenset[str]:

@@ -1,0 +1,144 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""An identity service in threads of this process, which answers as told."""
+
+import http.server
+import json
+import threading
+from typing import Any
+from urllib import parse
+
+import fixtures
+from keystoneauth1 import fixture as ksa_fixture
+from keystoneauth1 import session as ksa_session
+from keystoneauth1.identity import v3
+
+from devcloud import settings
+
+HOST = "127.0.0.1"
+PASSWORD = "pa55word"
+
+#: The URLs of a region's image service, by interface.
+Endpoints = dict[str, str]
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    keystone: "FakeKeystone"
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._answer()
+
+    def _answer(self) -> None:
+        path = parse.urlsplit(self.path).path
+        status, body = self.keystone.answer(f"{self.command} {path}")
+        self.send_response(status)
+        self.send_header("X-Subject-Token", "t0ken")
+        self.end_headers()
+        self.wfile.write(
+            body if isinstance(body, bytes) else json.dumps(body).encode()
+        )
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep quiet."""
+
+
+class FakeKeystone(fixtures.Fixture):
+    """A Keystone of which an image service is known in each region.
+
+    :ivar regions: the endpoints of the image services, by region
+    :ivar tags: of every project
+    :ivar status: of each answer; other than 200 there is no content
+    :ivar body: of each answer, in place of the right one
+    :ivar seen: method and path of each request, in order
+    """
+
+    def __init__(self, **regions: Endpoints) -> None:
+        super().__init__()
+        self.regions = regions
+        self.tags: list[str] = []
+        self.roles = ["admin"]
+        self.status = 200
+        self.body: bytes | None = None
+        self.seen: list[str] = []
+
+    def _setUp(self) -> None:
+        handler = type("Handler", (_Handler,), {"keystone": self})
+        server = http.server.ThreadingHTTPServer((HOST, 0), handler)
+        server.block_on_close = False
+        thread = threading.Thread(
+            target=server.serve_forever, args=(0.01,), daemon=True
+        )
+        thread.start()
+        self.url = f"http://{HOST}:{server.server_address[1]}/v3"
+        self.addCleanup(server.server_close)
+        self.addCleanup(thread.join)
+        self.addCleanup(server.shutdown)
+
+    def answer(self, request: str) -> tuple[int, Any]:
+        """Return the status and the body of the answer to a request."""
+        self.seen.append(request)
+        if self.body is not None:
+            return self.status, self.body
+        if self.status != 200:
+            return self.status, {"error": {"message": "no"}}
+        if request.endswith("/v3"):
+            return 200, {"version": ksa_fixture.V3Discovery(self.url)}
+        if request.endswith("/tags"):
+            return 200, {"tags": self.tags}
+        token = self._token()
+        if request.endswith("/catalog"):
+            return 200, {"catalog": token["token"]["catalog"]}
+        return 201, token
+
+    def _token(self) -> ksa_fixture.V3Token:
+        token = ksa_fixture.V3Token(
+            user_name="replicator", project_name="service"
+        )
+        for role in self.roles:
+            token.add_role(role)
+        token.add_service("identity").add_standard_endpoints(
+            public=self.url, internal=self.url, region="ot1"
+        )
+        images = token.add_service("image")
+        for region, endpoints in self.regions.items():
+            for interface, url in endpoints.items():
+                images.add_endpoint(interface, url, region=region)
+        return token
+
+    def settings(self) -> settings.Section:
+        """Return the ``[service_auth]`` of who logs in here."""
+        return {
+            "auth_type": "password",
+            "auth_url": self.url,
+            "username": "replicator",
+            "password": PASSWORD,
+            "user_domain_id": "default",
+            "project_name": "service",
+            "project_domain_id": "default",
+        }
+
+    def session(self) -> ksa_session.Session:
+        """Return a session that logs in here."""
+        auth = v3.Password(
+            self.url,
+            username="replicator",
+            password=PASSWORD,
+            user_domain_id="default",
+            project_name="service",
+            project_domain_id="default",
+        )
+        return ksa_session.Session(auth=auth, timeout=10)
