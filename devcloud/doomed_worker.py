@@ -14,7 +14,7 @@
 
 ``python -m devcloud.doomed_worker POINT ARGUMENT …``
 runs ``image-replicator-worker ARGUMENT …`` until it comes to the point, such
-as ``before queue.reserve_image``, ``after images.create`` or, in the middle of
+as ``before owned.reserve_image``, ``after images.create`` or, in the middle of
 the data, ``within images.upload``. The product knows nothing of it.
 """
 
@@ -28,11 +28,17 @@ from typing import Any
 from typing import Final
 
 from image_replicator.cmd import worker
-from image_replicator.db import queue
+from image_replicator.db import leftovers
+from image_replicator.db import owned_jobs
+from image_replicator.db import work_queue
+from image_replicator.db import workers
 from image_replicator.images import client
 
 OWNERS: Final[dict[str, type]] = {
-    "queue": queue.JobQueue,
+    "queue": work_queue.WorkQueue,
+    "owned": owned_jobs.OwnedJobs,
+    "leftovers": leftovers.Leftovers,
+    "workers": workers.WorkerRegistry,
     "images": client.ImageClient,
 }
 

@@ -43,7 +43,7 @@ class JobStatus(enum.StrEnum):
 
 _S = JobStatus
 
-#: Every change of status that exists. The repository refuses all others.
+#: Every change of status that exists. The database refuses all others.
 #: The way back to ``replicate_requested`` is a worker that gives a job back,
 #: or, from a final status, a user who wants another run of the same job.
 TRANSITIONS: Final[dict[JobStatus, frozenset[JobStatus]]] = {
@@ -137,10 +137,10 @@ class Job(NewJob):
     :ivar slot: which of the places for copies to its region the job has,
         where their number is limited.
     :ivar worker_id: the worker that owns the job; None when none does.
-    :ivar attempts: how often a worker has taken the job, for whatever. It
-        grows with each claim and never shrinks, as it is half of the fence:
-        no claim that was lost is ever good again.
-    :ivar attempts_uncounted: those of them that do not count as attempts of
+    :ivar claim_number: how often a worker has claimed the job. It grows with
+        each claim and never shrinks, as it is half of the fence: no claim
+        that was lost is ever good again.
+    :ivar uncounted_claims: those of them that do not count as attempts of
         this run: they belong to a run before it, were given back in good
         order, or were there to cancel.
     :ivar lease_expires_at: when the job may be taken from its worker.
@@ -160,8 +160,8 @@ class Job(NewJob):
     turn: int = 0
     slot: int | None = None
     worker_id: str | None = None
-    attempts: int = 0
-    attempts_uncounted: int = 0
+    claim_number: int = 0
+    uncounted_claims: int = 0
     lease_expires_at: datetime.datetime | None = None
     retry_at: datetime.datetime | None = None
     error_code: str | None = None
@@ -175,9 +175,9 @@ class Job(NewJob):
     finished_at: datetime.datetime | None = None
 
     @property
-    def attempts_of_run(self) -> int:
+    def attempts(self) -> int:
         """How often a worker has begun the copy in this run."""
-        return self.attempts - self.attempts_uncounted
+        return self.claim_number - self.uncounted_claims
 
     @property
     def copy_progress(self) -> int:
@@ -195,15 +195,18 @@ class Job(NewJob):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A worker's hold on a job: the fence that each of its writes carries."""
+    """A worker's claim on a job: the fence that each of its writes carries.
+
+    :ivar claim_number: of the job, when it was claimed.
+    """
 
     job_id: str
     worker_id: str
-    attempt: int
+    claim_number: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NewWorker:
+class WorkerDescription:
     """A worker process, as it describes itself to operators.
 
     :ivar version: of its code.
@@ -219,7 +222,7 @@ class NewWorker:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Worker(NewWorker):
+class RegisteredWorker(WorkerDescription):
     """A worker process, as it was when it was last seen.
 
     :ivar started_at: naive UTC, of the database's clock.

@@ -85,9 +85,9 @@ def _filled(
     """Make a database with so many jobs."""
     stage.say(f"api: {kind.name}: making {count} jobs")
     tenant = stage.running.project_id("source")
-    with kind.empty() as (url, jobs):
-        job_id = backlog.grow(jobs.engine, count, tenant)
-        yield backlog.Table(url, jobs, count, tenant, job_id)
+    with kind.empty() as (url, stores):
+        job_id = backlog.grow(stores.database.engine, count, tenant)
+        yield backlog.Table(url, stores, count, tenant, job_id)
 
 
 def _compare(stage: Stage, name: str, subjects: dict[str, Subject]) -> None:
@@ -137,7 +137,9 @@ def _subjects(
     subjects[_CREATE] = lambda: asking.ask(
         create,
         max(2, count // _CREATE_SHARE),
-        lambda answer: backlog.end(table.jobs.engine, answer["job_id"]),
+        lambda answer: backlog.end(
+            table.stores.database.engine, answer["job_id"]
+        ),
     )
     return subjects
 

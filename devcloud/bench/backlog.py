@@ -22,7 +22,7 @@ from typing import cast
 import sqlalchemy as sa
 
 from image_replicator.db import models
-from image_replicator.db import queue
+from image_replicator.db import stores
 from image_replicator.jobs import JobStatus
 
 _JOBS = cast(sa.Table, models.Job.__table__)
@@ -43,14 +43,14 @@ _APART = datetime.timedelta(minutes=1)
 class Table:
     """A database with jobs in it.
 
-    :ivar jobs: what reaches it
+    :ivar stores: what reaches it
     :ivar count: how many there are
     :ivar tenant: that has some of them
     :ivar job_id: of one of that tenant's
     """
 
     url: str
-    jobs: queue.JobQueue
+    stores: stores.Stores
     count: int
     tenant: str
     job_id: str
@@ -77,8 +77,8 @@ def row(number: int, status: JobStatus, tenant: str) -> dict[str, Any]:
         "image_size": 1 << 30,
         "bytes_copied": 1 << 30 if done else 0,
         "turn": number,
-        "attempts": 1 if done else 0,
-        "attempts_uncounted": 0,
+        "claim_number": 1 if done else 0,
+        "uncounted_claims": 0,
         "request_id": f"req-{uuid.uuid4()}",
         "created_at": created,
         "updated_at": created,
@@ -87,7 +87,7 @@ def row(number: int, status: JobStatus, tenant: str) -> dict[str, Any]:
 
 
 def insert(engine: sa.Engine, rows: list[dict[str, Any]]) -> None:
-    """Put rows into the table, past the repository."""
+    """Put rows into the table, past the stores."""
     with engine.begin() as connection:
         connection.execute(sa.insert(_JOBS), rows)
 

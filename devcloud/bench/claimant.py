@@ -24,23 +24,23 @@ import time
 from typing import Any
 
 from devcloud.bench import databases
-from image_replicator.db import queue
+from image_replicator.db import stores
 from image_replicator.jobs import Verification
 
 _PATIENCE = 60  # seconds until all have begun
 
 
 def _work(begin_at_once: Any, url: str) -> None:
-    jobs = queue.JobQueue(databases.configuration(url))
+    opened = stores.open_stores(databases.configuration(url))
     worker_id = f"bench:{os.getpid()}"
     seen = Verification(algorithm="sha512", source="0", destination="0")
-    jobs.workers()  # connects
+    opened.workers.list()  # connects
     begin_at_once.wait(_PATIENCE)
     begin = time.monotonic()
     claimed = []
-    while found := jobs.claim_next(worker_id):
+    while found := opened.queue.claim_next(worker_id):
         job, claim = found
-        jobs.finish(claim, job.image_size, None, seen)
+        opened.owned.finish(claim, job.image_size, None, seen)
         claimed.append(job.id)
     told = {"begin": begin, "end": time.monotonic(), "jobs": claimed}
     # In one go: the pipe is shared with other processes.

@@ -34,7 +34,7 @@ from devcloud.bench.stage import Stage
 from image_replicator import conf as ir_conf
 from image_replicator.conf import loading
 from image_replicator.db import migration
-from image_replicator.db import queue
+from image_replicator.db import stores
 
 #: Name, driver, variable that has the administrator's URL, and its default.
 _SERVERS = (
@@ -96,14 +96,14 @@ def _in_file(directory: pathlib.Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _prepared(url: str) -> Iterator[queue.JobQueue]:
+def _prepared(url: str) -> Iterator[stores.Stores]:
     """Give a database the newest schema; yield what reaches it."""
-    jobs = queue.JobQueue(configuration(url))
+    opened = stores.open_stores(configuration(url))
     try:
-        migration.upgrade(jobs.engine)
-        yield jobs
+        migration.upgrade(opened.database.engine)
+        yield opened
     finally:
-        jobs.engine.dispose()
+        opened.database.engine.dispose()
 
 
 def _servers(stage: Stage) -> Iterator[tuple[str, sa.URL]]:
@@ -140,10 +140,10 @@ class Kind:
     made: Callable[[], contextlib.AbstractContextManager[str]]
 
     @contextlib.contextmanager
-    def empty(self) -> Iterator[tuple[str, queue.JobQueue]]:
+    def empty(self) -> Iterator[tuple[str, stores.Stores]]:
         """Make one without jobs; yield its URL, and what reaches it."""
-        with self.made() as url, _prepared(url) as jobs:
-            yield url, jobs
+        with self.made() as url, _prepared(url) as opened:
+            yield url, opened
 
 
 def kinds(stage: Stage) -> list[Kind]:

@@ -23,7 +23,7 @@ from devcloud.bench.measure import Sample
 from devcloud.bench.measure import take_turns
 from devcloud.bench.stage import BenchError
 from devcloud.bench.stage import Stage
-from image_replicator.db import repository
+from image_replicator.db import database
 from image_replicator.jobs import JobStatus
 
 _TENANTS = 10  # that the jobs are of
@@ -34,10 +34,10 @@ def run(stage: Stage) -> None:
     """Let workers claim all that waits, on each database."""
     for kind in databases.kinds(stage):
         case = stage.new_case("fleet", kind.name)
-        with kind.empty() as (url, jobs):
+        with kind.empty() as (url, stores):
             subjects = {
                 f"{n} workers": functools.partial(
-                    _claim_all, stage, url, jobs, n
+                    _claim_all, stage, url, stores.database, n
                 )
                 for n in stage.options.workers
             }
@@ -48,15 +48,15 @@ def run(stage: Stage) -> None:
 
 
 def _claim_all(
-    stage: Stage, url: str, jobs: repository.JobRepository, workers: int
+    stage: Stage, url: str, reached: database.Database, workers: int
 ) -> Sample:
     """Let so many workers claim and finish all jobs.
 
     :raises BenchError: if one was claimed twice, or never
     """
-    backlog.clear(jobs.engine)
+    backlog.clear(reached.engine)
     waiting = _waiting(stage.options.claims)
-    backlog.insert(jobs.engine, waiting)
+    backlog.insert(reached.engine, waiting)
     told = _run_workers(stage, url, workers)
     claimed = [job_id for one in told for job_id in one["jobs"]]
     if sorted(claimed) != sorted(row["id"] for row in waiting):

@@ -60,9 +60,9 @@ def _subjects(requests: int, table: backlog.Table) -> dict[str, Subject]:
     page = listing.Page(
         limit=backlog.LEAST_OF_A_TENANT, tenant_id=table.tenant
     )
-    show = functools.partial(table.jobs.get, table.job_id)
-    read = functools.partial(table.jobs.list, page)
-    claim = functools.partial(table.jobs.claim_next, "bench")
+    show = functools.partial(table.stores.jobs.get, table.job_id)
+    read = functools.partial(table.stores.jobs.list, page)
+    claim = functools.partial(table.stores.queue.claim_next, "bench")
     subjects: dict[str, Subject] = {
         "show": functools.partial(_time, show, requests),
         "list": functools.partial(_time, read, requests),
@@ -71,7 +71,7 @@ def _subjects(requests: int, table: backlog.Table) -> dict[str, Subject]:
             claim,
             max(2, requests // _CLAIM_SHARE),
             # The same job is claimed again and again.
-            lambda found: table.jobs.give_back(found[1]),
+            lambda found: table.stores.owned.give_back(found[1]),
         ),
     }
     return {_title(verb, table.count): one for verb, one in subjects.items()}

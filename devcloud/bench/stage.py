@@ -33,7 +33,7 @@ from devcloud import settings
 from devcloud.bench import measure
 from devcloud.bench import usage
 from image_replicator.conf import loading
-from image_replicator.db import repository
+from image_replicator.db import stores
 from image_replicator.jobs import FINAL
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
@@ -66,7 +66,7 @@ class Stage:
     :ivar running: the cloud
     :ivar supervisor: starts what a part needs beside it
     :ivar store: the directory of both Glances' images, and of our logs
-    :ivar jobs: the cloud's own database
+    :ivar stores: of the cloud's own database
     :ivar say: tells what is being done
     :ivar begin: is given each case before it is measured
     """
@@ -75,7 +75,7 @@ class Stage:
     running: cloud.Cloud
     supervisor: process.Supervisor
     store: pathlib.Path
-    jobs: repository.JobRepository
+    stores: stores.Stores
     say: Callable[[str], None]
     begin: Callable[[measure.Case], None]
 
@@ -129,8 +129,8 @@ class Stage:
     def _await_sign_of_life(self, worker: process.Process) -> None:
         deadline = time.monotonic() + _PATIENCE
         while not any(
-            f":{worker.pid}:" in known.id
-            for known, _silence, _jobs in self.jobs.workers()
+            f":{worker.pid}:" in known.worker.id
+            for known in self.stores.workers.list()
         ):
             if not worker.running or time.monotonic() > deadline:
                 raise BenchError(worker.ending())
@@ -159,10 +159,10 @@ class Stage:
         :raises BenchError: when it fails, or takes too long
         """
         deadline = time.monotonic() + _PATIENCE
-        job = self.jobs.get(job_id)
+        job = self.stores.jobs.get(job_id)
         while job.status not in FINAL and time.monotonic() < deadline:
             time.sleep(_POLL_INTERVAL)
-            job = self.jobs.get(job_id)
+            job = self.stores.jobs.get(job_id)
         if job.status is not JobStatus.REPLICATED:
             raise BenchError(
                 f"a copy is {job.status}: {job.error_code} {job.error_message}"
@@ -267,6 +267,6 @@ def built(
             )
         )
         config = str(running.glances[SOURCE].replicator_config)
-        jobs = repository.JobRepository(loading.load(config_file=config))
-        stack.callback(lambda: jobs.engine.dispose())
-        yield Stage(options, running, supervisor, store, jobs, say, begin)
+        opened = stores.open_stores(loading.load(config_file=config))
+        stack.callback(lambda: opened.database.engine.dispose())
+        yield Stage(options, running, supervisor, store, opened, say, begin)

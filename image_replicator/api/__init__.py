@@ -26,6 +26,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from image_replicator import context as ir_context
+from image_replicator import events
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator import policy
@@ -34,7 +35,8 @@ from image_replicator.api import router
 from image_replicator.api.controllers import jobs as jobs_controller
 from image_replicator.api.controllers import versions as versions_controller
 from image_replicator.conf import loading
-from image_replicator.db import repository
+from image_replicator.db import database
+from image_replicator.db import jobs
 from image_replicator.images import caller
 
 LOG = logging.getLogger(__name__)
@@ -123,9 +125,10 @@ def _resource(
     if not conf.region_id:
         raise exception.ConfigurationError("[DEFAULT] region_id: not set")
     enforcer = policy.Enforcer(conf)
+    repository = jobs.JobStore(database.Database(conf), events.Events())
     controllers: dict[str, resource.Controller] = {
         "jobs": jobs_controller.JobsController(
-            conf, repository.JobRepository(conf), enforcer, keystone
+            conf, repository, enforcer, keystone
         ),
         "versions": versions_controller.VersionsController(),
     }

@@ -51,7 +51,7 @@ def represent(
         shown |= {key: _time(getattr(job, key)) for key in _TIMES_1_1}
         shown |= {key: getattr(job, key) for key in _FIGURES_1_1}
         shown |= {
-            "attempts": job.attempts_of_run,
+            "attempts": job.attempts,
             "eta_seconds": _eta(job),
             "queue_position": positions.get(job.id),
             "error": _error(job),

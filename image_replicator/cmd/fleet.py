@@ -12,15 +12,14 @@
 
 """image-replicator-manage worker: looks at the workers."""
 
-from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
 from oslo_config import cfg
 
 from image_replicator.cmd import output
-from image_replicator.db import repository
-from image_replicator.jobs import Worker
+from image_replicator.db import database
+from image_replicator.db import workers
 
 _COLUMNS: Final = {
     "id": "ID",
@@ -35,9 +34,9 @@ _COLUMNS: Final = {
 
 
 def _list(conf: cfg.ConfigOpts) -> int:
+    registry = workers.WorkerRegistry(database.Database(conf))
     records = [
-        _record(worker, seconds, jobs, conf.worker.lease_time)
-        for worker, seconds, jobs in repository.JobRepository(conf).workers()
+        _record(listed, conf.worker.lease_time) for listed in registry.list()
     ]
     if conf.command.format == "table":
         records = [{**record, **_for_people(record)} for record in records]
@@ -45,9 +44,8 @@ def _list(conf: cfg.ConfigOpts) -> int:
     return 0
 
 
-def _record(
-    worker: Worker, seconds: float, jobs: Sequence[str], lease_time: float
-) -> dict[str, Any]:
+def _record(listed: workers.ListedWorker, lease_time: float) -> dict[str, Any]:
+    worker = listed.worker
     regions = worker.destination_regions
     return {
         "id": worker.id,
@@ -55,11 +53,11 @@ def _record(
         "version": worker.version,
         "concurrency": worker.concurrency,
         "destination_regions": regions.split(",") if regions else None,
-        "jobs": list(jobs),
+        "jobs": list(listed.job_ids),
         "started_at": worker.started_at.isoformat(timespec="seconds"),
-        "seconds_since_heartbeat": round(seconds, 1),
+        "seconds_since_heartbeat": round(listed.silence, 1),
         # Its jobs are taken from it by now.
-        "silent": seconds > lease_time,
+        "silent": listed.silence > lease_time,
     }
 
 

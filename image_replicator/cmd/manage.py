@@ -32,9 +32,9 @@ from image_replicator.cmd import fleet
 from image_replicator.cmd import orphans
 from image_replicator.cmd import output
 from image_replicator.conf import loading
-from image_replicator.db import engines
+from image_replicator.db import database
 from image_replicator.db import migration
-from image_replicator.db import repository
+from image_replicator.db import stores
 
 #: Databases' calendars reach back further.
 _DAYS: Final = 365000
@@ -46,12 +46,12 @@ def _upgrade(conf: cfg.ConfigOpts) -> int:
         branch = "expand"
     elif conf.command.contract:
         branch = "contract"
-    migration.upgrade(engines.Database(conf).engine, branch)
+    migration.upgrade(database.Database(conf).engine, branch)
     return _version(conf)
 
 
 def _version(conf: cfg.ConfigOpts) -> int:
-    for version in migration.versions(engines.Database(conf).engine):
+    for version in migration.versions(database.Database(conf).engine):
         print(
             f"{version.branch}: {version.current or 'none'} "
             f"(newest: {version.head})"
@@ -60,7 +60,7 @@ def _version(conf: cfg.ConfigOpts) -> int:
 
 
 def _purge(conf: cfg.ConfigOpts) -> int:
-    jobs = repository.JobRepository(conf)
+    jobs = stores.open_stores(conf).jobs
     older_than = datetime.timedelta(days=conf.command.older_than)
     purged = 0
     while batch := jobs.purge(older_than, conf.command.batch_size):

@@ -30,7 +30,7 @@ from image_replicator import identity
 from image_replicator import metadata
 from image_replicator.cmd import arguments
 from image_replicator.cmd import output
-from image_replicator.db import repository
+from image_replicator.db import stores
 from image_replicator.errors import Side
 from image_replicator.images import client
 from image_replicator.images import clients
@@ -72,7 +72,7 @@ class _Cleaner:
         ) - datetime.timedelta(hours=conf.command.older_than)
         self._identity = identity.Identity(conf)
         self._clients = clients.ImageClients(conf, self._identity.session)
-        self._jobs = repository.JobRepository(conf)
+        self._jobs = stores.open_stores(conf).jobs
         self.failed = False
 
     def run(self) -> Iterator[dict[str, Any]]:

@@ -27,7 +27,7 @@ from image_replicator import identity
 from image_replicator import policy
 from image_replicator.conf import checking
 from image_replicator.conf import loading
-from image_replicator.db import engines
+from image_replicator.db import database
 from image_replicator.db import migration
 
 
@@ -46,7 +46,7 @@ class Checks(upgradecheck.UpgradeCommands):
         """The database has all that this release needs."""
         try:
             checking.check(self._conf)
-            versions = migration.versions(engines.Database(self._conf).engine)
+            versions = migration.versions(database.Database(self._conf).engine)
         except (exception.ImageReplicatorError, db_exc.DBError) as error:
             return upgradecheck.Result(upgradecheck.Code.FAILURE, str(error))
         for version in versions:

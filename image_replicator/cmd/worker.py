@@ -24,7 +24,7 @@ from oslo_log import log as logging
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator.conf import loading
-from image_replicator.db import queue
+from image_replicator.db import stores
 from image_replicator.worker import worker
 
 LOG = logging.getLogger(__name__)
@@ -45,12 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         conf = loading.load(sys.argv[1:] if argv is None else argv, prog=prog)
         session = identity.service_session(conf)
-        jobs = queue.JobQueue(conf)
+        opened = stores.open_stores(conf)
     except exception.ConfigurationError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     loading.setup_logging(conf)
-    process = worker.Worker(conf, jobs, session)
+    process = worker.Worker(conf, opened, session)
     with futures.ThreadPoolExecutor(1, "worker") as pool:
         running = pool.submit(process.run)
         _stop_on_signals(process, running)

@@ -29,8 +29,10 @@ from image_replicator.jobs import Job
 
 _jobs: Final = models.Job.__table__.c
 
-#: What makes a :class:`image_replicator.jobs.Job`.
-COLUMNS: Final = [column for column in _jobs if column.name != "active"]
+#: The columns of a :class:`image_replicator.jobs.Job`, named as it names them.
+COLUMNS: Final = [
+    column.label(column.key) for column in _jobs if column.key != "active"
+]
 
 #: What a listing can be sorted by: columns that are never NULL, as a key
 #: seek has no place for those.

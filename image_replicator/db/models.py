@@ -196,9 +196,15 @@ class Job(Base):
     )
     slot: orm.Mapped[int | None] = orm.mapped_column(sa.Integer)
     worker_id: orm.Mapped[str | None] = orm.mapped_column(NAME)
-    attempts: orm.Mapped[int] = orm.mapped_column(sa.Integer)
-    attempts_uncounted: orm.Mapped[int] = orm.mapped_column(
-        sa.Integer, server_default="0"
+    # The columns keep their old names for the release before.
+    claim_number: orm.Mapped[int] = orm.mapped_column(
+        "attempts", sa.Integer, key="claim_number"
+    )
+    uncounted_claims: orm.Mapped[int] = orm.mapped_column(
+        "attempts_uncounted",
+        sa.Integer,
+        key="uncounted_claims",
+        server_default="0",
     )
     lease_expires_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
         TIMESTAMP
@@ -223,7 +229,7 @@ class Job(Base):
 
 
 class Worker(Base):
-    """A row per worker. See :class:`image_replicator.jobs.Worker`.
+    """A row per worker. See :class:`image_replicator.jobs.RegisteredWorker`.
 
     For operators to look at; nothing is decided by it.
     """

@@ -26,11 +26,11 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from image_replicator.db import engines
+from image_replicator.db import claim_order
+from image_replicator.db import database
 from image_replicator.db import errors
 from image_replicator.db import models
 from image_replicator.db import statements
-from image_replicator.db import waiting
 
 _jobs: Final = models.Job.__table__.c
 
@@ -59,7 +59,7 @@ class Slots:
     """
 
     def __init__(
-        self, database: engines.Database, limits: Mapping[str, int]
+        self, database: database.Database, limits: Mapping[str, int]
     ) -> None:
         self._database = database
         self._limits = limits
@@ -93,7 +93,7 @@ class Slots:
         region: str | None = ""
         while region is not None:
             with self._database.reader() as connection:
-                region = connection.scalar(waiting.next_region(region))
+                region = connection.scalar(claim_order.next_region(region))
             if region is not None:
                 yield region
 
@@ -110,7 +110,7 @@ class Slots:
 
     def _taken(self, region: str) -> set[int]:
         with self._database.reader() as connection:
-            rows = connection.execute(waiting.slots(region, _IDLE)).all()
+            rows = connection.execute(claim_order.slots(region, _IDLE)).all()
         idle = [row.id for row in rows if row.idle]
         if idle:
             self._free(idle)

@@ -10,13 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The statements that the repository is made of.
+"""The statements and columns that several stores share."""
 
-A change of status names the status, and a worker's write the claim, that it
-starts from; how many rows it changed tells whether it was made.
-"""
-
-from collections.abc import Set
 from typing import Any
 from typing import Final
 
@@ -27,10 +22,8 @@ from image_replicator.db import listing
 from image_replicator.db import models
 from image_replicator.jobs import ACTIVE
 from image_replicator.jobs import Claim
-from image_replicator.jobs import FINAL
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
-from image_replicator.jobs import TRANSITIONS
 
 _jobs: Final = models.Job.__table__.c
 
@@ -38,32 +31,11 @@ _jobs: Final = models.Job.__table__.c
 COPYING: Final = frozenset({JobStatus.REPLICATING, JobStatus.CANCEL_REQUESTED})
 
 
-def change(
-    connection: sa.Connection,
-    from_: Set[JobStatus],
-    to: JobStatus,
-    *where: sa.ColumnElement[bool],
-    **values: Any,
-) -> bool:
-    """Compare and swap a job's status; tell whether it was swapped."""
-    if not all(_exists(status, to) for status in from_):
-        raise ValueError(f"no job goes from {sorted(from_)} to {to}")
-    if to in FINAL:
-        values |= {
-            "active": None,
-            "finished_at": models.utcnow(),
-            "lease_expires_at": None,
-        }
-    if to not in COPYING:
-        values |= {"slot": None}
-    return update(
-        connection, *where, _jobs.status.in_(from_), status=to, **values
-    )
+#: The columns of an owner, of a job that has none.
+UNOWNED: Final = {"worker_id": None, "lease_expires_at": None, "slot": None}
 
-
-def _exists(from_: JobStatus, to: JobStatus) -> bool:
-    """Tell whether a job goes so, or stays as it is with a new owner."""
-    return to in TRANSITIONS[from_] or (from_ is to and to in ACTIVE)
+#: The columns of the bytes copied, of a job whose copy begins at the first.
+NOTHING_COPIED: Final = {"bytes_copied": 0, "bytes_per_second": None}
 
 
 def update(
@@ -78,12 +50,12 @@ def update(
     return bool(written.rowcount)
 
 
-def held(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
-    """The fence: only the worker that holds this claim passes it."""
+def owned(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
+    """The fence: true only while this claim on the job is good."""
     return (
         _jobs.id == claim.job_id,
         _jobs.worker_id == claim.worker_id,
-        _jobs.attempts == claim.attempt,
+        _jobs.claim_number == claim.claim_number,
     )
 
 
@@ -102,6 +74,10 @@ _JOB_BY_ID: Final = sa.select(*listing.COLUMNS).where(
 
 
 def get(connection: sa.Connection, job_id: str) -> Job:
+    """Return a job.
+
+    :raises JobNotFound: if there is none with this id.
+    """
     row = connection.execute(_JOB_BY_ID, {"job_id": job_id}).one_or_none()
     if row is None:
         raise exception.JobNotFound(job_id)
@@ -109,6 +85,7 @@ def get(connection: sa.Connection, job_id: str) -> Job:
 
 
 def job(row: sa.Row[Any]) -> Job:
+    """Make a job of a row with :data:`listing.COLUMNS`."""
     values = dict(row._mapping)
     values["status"] = JobStatus(values["status"])
     return Job(**values)

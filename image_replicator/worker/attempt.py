@@ -21,7 +21,7 @@ from oslo_log import log as logging
 
 from image_replicator import exception
 from image_replicator import metadata
-from image_replicator.db import queue
+from image_replicator.db import owned_jobs
 from image_replicator.errors import ErrorCode
 from image_replicator.errors import Side
 from image_replicator.images import clients as image_clients
@@ -71,12 +71,12 @@ class Attempts:
     def __init__(
         self,
         conf: cfg.ConfigOpts,
-        queue: queue.JobQueue,
+        owned: owned_jobs.OwnedJobs,
         database: availability.DatabaseAvailability,
         clients: image_clients.ImageClients,
         session: ksa_session.Session,
     ) -> None:
-        self._queue = queue
+        self._owned = owned
         self._database = database
         self._clients = clients
         self._connections = connections.Pool(session)
@@ -104,7 +104,7 @@ class Attempts:
         return transfer.Transfer(
             job,
             claim,
-            queue=self._queue,
+            owned=self._owned,
             database=self._database,
             source=self._clients.client(
                 job.source_region_id, Side.SOURCE, own.session
@@ -125,7 +125,7 @@ class Attempts:
 
         :returns: how it ended. A failure says when the next attempt is due.
         """
-        attempt = copy.job.attempts_of_run
+        attempt = copy.job.attempts
         if attempt > self._retries.max_attempts:
             return _EXHAUSTED
         ended = _run(copy)
@@ -145,7 +145,7 @@ def _run(copy: transfer.Transfer) -> outcome.Outcome:
     LOG.info(
         "Job %s: attempt %d, copying image %s from %s to %s",
         job.id,
-        job.attempts_of_run,
+        job.attempts,
         job.source_image_id,
         job.source_region_id,
         job.destination_region_id,

@@ -22,7 +22,8 @@ from typing import Final
 from oslo_log import log as logging
 
 from image_replicator import exception
-from image_replicator.db import queue
+from image_replicator.db import leftovers
+from image_replicator.db import owned_jobs
 from image_replicator.errors import ErrorCode
 from image_replicator.errors import Side
 from image_replicator.images import clients as image_clients
@@ -54,11 +55,13 @@ class Finalizer:
 
     def __init__(
         self,
-        queue: queue.JobQueue,
+        owned: owned_jobs.OwnedJobs,
+        leftovers: leftovers.Leftovers,
         clients: image_clients.ImageClients,
         retry_delay: float,
     ) -> None:
-        self._queue = queue
+        self._owned = owned
+        self._leftovers = leftovers
         self._clients = clients
         self._retry_delay = retry_delay
 
@@ -74,7 +77,7 @@ class Finalizer:
         except exception.ClaimLost:
             # A user who cancels while the copy ends changes the status that
             # the write expects. The job still belongs to this worker.
-            if self._queue.renew(claim) is not JobStatus.CANCEL_REQUESTED:
+            if self._owned.renew(claim) is not JobStatus.CANCEL_REQUESTED:
                 raise
             self._cancel(job, claim)
 
@@ -86,44 +89,40 @@ class Finalizer:
         :raises DBError: if the database cannot be used.
         """
         self._remove(job)
-        self._queue.image_swept(job)
+        self._leftovers.record_removed(job)
         LOG.info("Job %s: image %s removed", job.id, job.reserved_image_id)
 
     def _write(self, job: Job, claim: Claim, ended: Outcome) -> None:
         match ended:
             case Replicated(verification, bytes_per_second):
-                self._queue.finish(
+                self._owned.finish(
                     claim, job.image_size, bytes_per_second, verification
                 )
-                LOG.info("Job %s: replicated", job.id)
             case StopReason.CANCELED:
                 self._cancel(job, claim)
             case StopReason.SHUTDOWN:
                 self._clean(job, claim)
-                self._queue.give_back(claim)
-                LOG.info("Job %s: given back", job.id)
+                self._owned.give_back(claim)
             case StopReason.CLAIM_LOST:
                 raise exception.ClaimLost(job.id)
             case Failed(code, message, None):
                 self._clean(job, claim)
-                self._queue.fail(claim, code, message)
-                LOG.info("Job %s: error, %s", job.id, code)
+                self._owned.fail(claim, code, message)
             case Failed(code, message, float() as seconds):
                 self._clean(job, claim)
-                self._queue.retry(claim, seconds, code, message)
-                LOG.info("Job %s: again in %.1f s, %s", job.id, seconds, code)
+                self._owned.retry(claim, seconds, code, message)
+                LOG.info("Job %s: tried again in %.1f s", job.id, seconds)
 
     def _cancel(self, job: Job, claim: Claim) -> None:
-        if self._queue.get(job.id).status is not JobStatus.CANCELING:
-            self._queue.begin_cancel(claim)
+        if self._owned.get(claim).status is not JobStatus.CANCELING:
+            self._owned.begin_cancel(claim)
         left = self._clean(job, claim)
         if left is None:
-            self._queue.finish_cancel(claim)
-            LOG.info("Job %s: canceled", job.id)
+            self._owned.finish_cancel(claim)
         elif retry.may_pass(left.code):
-            self._queue.postpone_cancel(claim, self._retry_delay)
+            self._owned.postpone_cancel(claim, self._retry_delay)
         else:
-            self._queue.fail(
+            self._owned.fail(
                 claim,
                 ErrorCode.CLEANUP_FAILED,
                 "The unfinished image could not be removed from region "
@@ -137,9 +136,7 @@ class Finalizer:
             still names the image; the next attempt or the sweeper removes it.
         :raises ClaimLost: if the image may belong to another worker's attempt.
         """
-        row = self._queue.get(job.id)
-        if (row.worker_id, row.attempts) != (claim.worker_id, claim.attempt):
-            raise exception.ClaimLost(job.id)
+        row = self._owned.get(claim)
         if row.reserved_image_id is None:
             return None
         try:
@@ -152,7 +149,7 @@ class Finalizer:
                 error,
             )
             return error
-        self._queue.image_removed(claim)
+        self._owned.image_removed(claim)
         return None
 
     def _remove_patiently(self, row: Job) -> None:

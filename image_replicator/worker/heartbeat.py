@@ -18,7 +18,7 @@ import threading
 from oslo_db import exception as db_exc
 
 from image_replicator import exception
-from image_replicator.db import queue
+from image_replicator.db import owned_jobs
 from image_replicator.jobs import Claim
 from image_replicator.jobs import JobStatus
 from image_replicator.worker import availability
@@ -44,14 +44,14 @@ class Heartbeat:
 
     def __init__(
         self,
-        queue: queue.JobQueue,
+        owned: owned_jobs.OwnedJobs,
         running: worker_running.RunningJobs,
         database: availability.DatabaseAvailability,
         reaper: worker_reaper.StalledJobReaper,
         registration: worker_registration.Registration,
         seconds: float,
     ) -> None:
-        self._queue = queue
+        self._owned = owned
         self._running = running
         self._database = database
         self._reaper = reaper
@@ -100,12 +100,12 @@ class Heartbeat:
         # The claim also ends when the cancelation has just been finalized;
         # where it was lost, finalizing finds that out.
         with contextlib.suppress(exception.ClaimLost):
-            self._database.call(self._queue.renew, claim)
+            self._database.call(self._owned.renew, claim)
 
     def _record_progress(self, copy: transfer.Transfer) -> None:
         try:
             status = self._database.call(
-                self._queue.record_progress,
+                self._owned.record_progress,
                 copy.claim,
                 copy.bytes_copied,
                 copy.smoothed_rate(),

@@ -17,7 +17,7 @@ from collections.abc import Collection
 
 from oslo_log import log as logging
 
-from image_replicator.db import queue
+from image_replicator.db import work_queue
 from image_replicator.worker import availability
 from image_replicator.worker import interval
 
@@ -37,7 +37,7 @@ class StalledJobReaper:
 
     def __init__(
         self,
-        queue: queue.JobQueue,
+        queue: work_queue.WorkQueue,
         database: availability.DatabaseAvailability,
         worker_id: str,
         seconds: float,

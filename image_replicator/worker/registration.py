@@ -15,8 +15,8 @@
 import time
 from typing import Final
 
-from image_replicator.db import queue
-from image_replicator.jobs import NewWorker
+from image_replicator.db import workers
+from image_replicator.jobs import WorkerDescription
 from image_replicator.worker import availability
 from image_replicator.worker import interval
 
@@ -36,13 +36,13 @@ class Registration:
 
     def __init__(
         self,
-        queue: queue.JobQueue,
+        registry: workers.WorkerRegistry,
         database: availability.DatabaseAvailability,
-        worker: NewWorker,
+        worker: WorkerDescription,
         seconds: float,
         clock: interval.Clock = time.monotonic,
     ) -> None:
-        self._queue = queue
+        self._registry = registry
         self._database = database
         self._worker = worker
         self._interval = interval.Interval(seconds, clock)
@@ -53,12 +53,12 @@ class Registration:
         :raises DBError: if the database cannot be used.
         """
         if self._interval.is_over():
-            self._database.call(self._queue.show_sign_of_life, self._worker)
-            self._queue.forget_silent_workers(_FORGOTTEN_AFTER)
+            self._database.call(self._registry.register, self._worker)
+            self._registry.forget_silent(_FORGOTTEN_AFTER)
 
     def unregister(self) -> None:
         """Remove the worker from the list, as it ends in good order.
 
         :raises DBError: if the database cannot be used.
         """
-        self._queue.say_goodbye(self._worker.id)
+        self._registry.unregister(self._worker.id)

@@ -19,7 +19,7 @@ from typing import Final
 from oslo_log import log as logging
 
 from image_replicator import exception
-from image_replicator.db import queue
+from image_replicator.db import leftovers
 from image_replicator.jobs import Job
 from image_replicator.worker import availability
 from image_replicator.worker import interval
@@ -40,13 +40,13 @@ class LeftoverSweeper:
 
     def __init__(
         self,
-        queue: queue.JobQueue,
+        leftovers: leftovers.Leftovers,
         database: availability.DatabaseAvailability,
         remove: Callable[[Job], None],
         seconds: float,
         clock: interval.Clock = time.monotonic,
     ) -> None:
-        self._queue = queue
+        self._leftovers = leftovers
         self._database = database
         self._remove = remove
         self._interval = interval.Interval(seconds, clock)
@@ -60,7 +60,7 @@ class LeftoverSweeper:
         """
         if not self._interval.is_over():
             return
-        for job in self._database.call(self._queue.left_behind, _BATCH_SIZE):
+        for job in self._database.call(self._leftovers.find, _BATCH_SIZE):
             try:
                 self._database.call(self._remove, job)
             except exception.TransferError as error:

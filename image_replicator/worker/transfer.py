@@ -30,7 +30,7 @@ from oslo_utils import uuidutils
 from image_replicator import exception
 from image_replicator import images
 from image_replicator import metadata
-from image_replicator.db import queue
+from image_replicator.db import owned_jobs
 from image_replicator.errors import ErrorCode
 from image_replicator.images import answers
 from image_replicator.images import client
@@ -67,7 +67,7 @@ class Transfer:
 
     :param job: the job.
     :param claim: the claim by which this worker owns the job.
-    :param queue: writes the job's row.
+    :param owned: writes the job's row.
     :param database: the availability of the database.
     :param source: the images of the source region.
     :param destination: the images of the destination region.
@@ -84,7 +84,7 @@ class Transfer:
         job: Job,
         claim: Claim,
         *,
-        queue: queue.JobQueue,
+        owned: owned_jobs.OwnedJobs,
         database: availability.DatabaseAvailability,
         source: client.ImageClient,
         destination: client.ImageClient,
@@ -97,7 +97,7 @@ class Transfer:
     ) -> None:
         self.job = job
         self.claim = claim
-        self._queue = queue
+        self._owned = owned
         self._database = database
         self._source = source
         self._destination = destination
@@ -215,11 +215,11 @@ class Transfer:
                 self.job.reserved_image_id,
                 exists=self.job.destination_image_id is not None,
             )
-            self._record(self._queue.image_removed, self.claim)
+            self._record(self._owned.image_removed, self.claim)
         image_id = uuidutils.generate_uuid()
-        self._record(self._queue.reserve_image, self.claim, image_id)
+        self._record(self._owned.reserve_image, self.claim, image_id)
         self._create(self._new_image(carried, image_id))
-        self._record(self._queue.image_created, self.claim, image_id)
+        self._record(self._owned.image_created, self.claim, image_id)
         return image_id
 
     def _new_image(self, carried: images.Image, image_id: str) -> images.Image:
@@ -243,7 +243,7 @@ class Transfer:
             self._destination.create(image)
         except answers.Refused:
             # Only a refusal makes it certain that no image exists.
-            self._record(self._queue.image_removed, self.claim)
+            self._record(self._owned.image_removed, self.claim)
             raise
 
     def _record(

@@ -37,11 +37,11 @@ from oslo_utils import uuidutils
 from image_replicator import context
 from image_replicator import exception
 from image_replicator.conf import loading
-from image_replicator.db import queue as db_queue
+from image_replicator.db import stores
 from image_replicator.images import clients as image_clients
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
-from image_replicator.jobs import NewWorker
+from image_replicator.jobs import WorkerDescription
 from image_replicator.worker import attempt
 from image_replicator.worker import availability
 from image_replicator.worker import duty
@@ -73,7 +73,7 @@ class Worker:
     """One worker process.
 
     :param conf: of the image replicator.
-    :param queue: the jobs.
+    :param stores: of the jobs.
     :param session: has the worker's own credentials.
     :ivar worker_id: under which the worker claims its jobs.
     """
@@ -81,23 +81,26 @@ class Worker:
     def __init__(
         self,
         conf: cfg.ConfigOpts,
-        queue: db_queue.JobQueue,
+        stores: stores.Stores,
         session: ksa_session.Session,
     ) -> None:
         self._conf = conf
-        self._queue = queue
+        self._stores = stores
         self.worker_id = new_worker_id(conf.worker.host)
         self._database = availability.DatabaseAvailability()
         self._running = running.RunningJobs()
         clients = image_clients.ImageClients(conf, session)
         self._attempts = attempt.Attempts(
-            conf, queue, self._database, clients, session
+            conf, stores.owned, self._database, clients, session
         )
         self._finalizer = finalize.Finalizer(
-            queue, clients, conf.worker.retry_delay
+            stores.owned,
+            stores.leftovers,
+            clients,
+            conf.worker.retry_delay,
         )
         self._sweeper = sweeper.LeftoverSweeper(
-            queue,
+            stores.leftovers,
             self._database,
             self._finalizer.remove_leftover,
             conf.worker.retry_max_delay,
@@ -110,17 +113,17 @@ class Worker:
     def _new_heartbeat(self) -> heartbeat.Heartbeat:
         options = self._conf.worker
         return heartbeat.Heartbeat(
-            self._queue,
+            self._stores.owned,
             self._running,
             self._database,
             reaper.StalledJobReaper(
-                self._queue,
+                self._stores.queue,
                 self._database,
                 self.worker_id,
                 options.reaper_interval or options.lease_time / 2,
             ),
             registration.Registration(
-                self._queue,
+                self._stores.workers,
                 self._database,
                 _description(self._conf, self.worker_id),
                 options.registration_interval or options.lease_time / 4,
@@ -182,7 +185,7 @@ class Worker:
         """
         found = False
         while not self._stopping.is_set() and self._running.copy_count < slots:
-            claimed = self._claim(self._queue.claim_next)
+            claimed = self._claim(self._stores.queue.claim_next)
             if claimed is None:
                 break
             found = True
@@ -200,7 +203,7 @@ class Worker:
     def _cancel_unowned(self) -> None:
         """Cancel the jobs that a user wants canceled and no worker owns."""
         while not self._stopping.is_set():
-            claimed = self._claim(self._queue.claim_canceled)
+            claimed = self._claim(self._stores.queue.claim_canceled)
             if claimed is None:
                 return
             self._cancel(*claimed)
@@ -282,8 +285,8 @@ def _pool(size: int, name: str) -> concurrent.futures.ThreadPoolExecutor:
     return concurrent.futures.ThreadPoolExecutor(size, thread_name_prefix=name)
 
 
-def _description(conf: cfg.ConfigOpts, worker_id: str) -> NewWorker:
-    return NewWorker(
+def _description(conf: cfg.ConfigOpts, worker_id: str) -> WorkerDescription:
+    return WorkerDescription(
         id=worker_id,
         host=conf.worker.host,
         version=loading.release(),

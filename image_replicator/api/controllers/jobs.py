@@ -35,8 +35,8 @@ from image_replicator.api import resource
 from image_replicator.api import responses
 from image_replicator.api import router
 from image_replicator.api import versions
+from image_replicator.db import jobs as db_jobs
 from image_replicator.db import listing
-from image_replicator.db import repository
 
 LOG = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class JobsController(resource.ItemController):
     def __init__(
         self,
         conf: cfg.ConfigOpts,
-        repository: repository.JobRepository,
+        repository: db_jobs.JobStore,
         enforcer: policy.Enforcer,
         identity: identity.Identity,
     ) -> None:
@@ -167,13 +167,6 @@ class JobsController(resource.ItemController):
             ),
             self._conf.api.max_active_jobs_per_tenant,
         )
-        LOG.info(
-            "Job %s: image %s is to be copied to %s, tenant %s",
-            job_id,
-            image["id"],
-            region,
-            tenant,
-        )
         response = responses.json_response({"job_id": job_id}, status=202)
         response.location = _location(call, job_id)
         return response
@@ -201,7 +194,6 @@ class JobsController(resource.ItemController):
         self._repository.request_retry(
             job.id, self._conf.api.max_active_jobs_per_tenant
         )
-        LOG.info("Job %s: to be run once more", job.id)
         response = responses.empty_response(202)
         response.location = _location(call, job.id)
         return response
@@ -209,7 +201,6 @@ class JobsController(resource.ItemController):
     def delete(self, call: resource.Call[jobs.Job]) -> webob.Response:
         """Ask for the job to be canceled; it stays readable."""
         self._repository.request_cancel(call.named.id)
-        LOG.info("Job %s: to be canceled", call.named.id)
         return responses.empty_response()
 
 

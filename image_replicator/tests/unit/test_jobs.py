@@ -86,9 +86,9 @@ class TestStatus(testtools.TestCase):
         self.assertEqual({"canceled", "error"}, set(jobs.RETRYABLE))
 
     def test_each_run_has_attempts_of_its_own(self) -> None:
-        self.assertEqual(3, job(attempts=3).attempts_of_run)
-        again = job(attempts=5, attempts_uncounted=3)
-        self.assertEqual(2, again.attempts_of_run)
+        self.assertEqual(3, job(claim_number=3).attempts)
+        again = job(claim_number=5, uncounted_claims=3)
+        self.assertEqual(2, again.attempts)
 
 
 class TestProgress(testtools.TestCase):

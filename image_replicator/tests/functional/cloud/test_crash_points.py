@@ -32,12 +32,12 @@ COPY: Final = (
     "after queue.claim_next",
     "before images.show",
     "after images.show",
-    "before queue.reserve_image",
-    "after queue.reserve_image",
+    "before owned.reserve_image",
+    "after owned.reserve_image",
     "before images.create",
     "after images.create",
-    "before queue.image_created",
-    "after queue.image_created",
+    "before owned.image_created",
+    "after owned.image_created",
     "before images.upload",
     "before images.download",
     "after images.download",
@@ -45,8 +45,8 @@ COPY: Final = (
     "after images.upload",
     "before images.change",
     "after images.change",
-    "before queue.finish",
-    "after queue.finish",
+    "before owned.finish",
+    "after owned.finish",
 )
 
 #: Of one that takes over what another left at the destination.
@@ -54,64 +54,55 @@ RESCUE: Final = (
     "before queue.release_expired",
     "before images.remove",
     "after images.remove",
-    "before queue.image_removed",
-    "after queue.image_removed",
+    "before owned.image_removed",
+    "after owned.image_removed",
 )
 
 #: Of one that is canceled while it runs.
 CANCEL: Final = (
-    "before queue.begin_cancel",
-    "after queue.begin_cancel",
-    "before queue.finish_cancel",
-    "after queue.finish_cancel",
+    "before owned.begin_cancel",
+    "after owned.begin_cancel",
+    "before owned.finish_cancel",
+    "after owned.finish_cancel",
 )
 
 #: Of one that was canceled when nobody had it.
 CANCEL_UNOWNED: Final = ("after queue.claim_canceled",)
 
 #: Of one whose source is gone.
-FAIL: Final = ("before queue.fail", "after queue.fail")
+FAIL: Final = ("before owned.fail", "after owned.fail")
 
 #: Of one that fails for a reason that passes.
-RETRY: Final = ("before queue.retry", "after queue.retry")
+RETRY: Final = ("before owned.retry", "after owned.retry")
 
 #: Of one whose worker is told to stop.
 STOP: Final = (
-    "before queue.give_back",
-    "after queue.give_back",
-    "before queue.say_goodbye",
+    "before owned.give_back",
+    "after owned.give_back",
+    "before workers.unregister",
 )
 
 #: Steps at which a worker does not change what becomes of a job: it looks, or
 #: it does what it does each second; and what only others do.
 HARMLESS: Final = {
-    "queue.forget_silent_workers",
-    "queue.get",
-    "queue.record_progress",
-    "queue.renew",
-    "queue.show_sign_of_life",
+    "workers.forget_silent",
+    "owned.get",
+    "owned.record_progress",
+    "owned.renew",
+    "workers.register",
     "images.list_tagged",
 }
 
 #: Where a clean-up is taken up by whoever comes next; the worker's unit tests
 #: have these, as it takes an image service that is away to get there.
 TAKEN_UP: Final = {
-    "queue.image_swept",
-    "queue.left_behind",
-    "queue.postpone_cancel",
+    "leftovers.record_removed",
+    "leftovers.find",
+    "owned.postpone_cancel",
 }
 
-#: What users and operators do.
-NOT_OURS: Final = {
-    "queue.create",
-    "queue.known_images",
-    "queue.list",
-    "queue.purge",
-    "queue.queue_positions",
-    "queue.request_cancel",
-    "queue.request_retry",
-    "queue.workers",
-}
+#: What operators do.
+NOT_OURS: Final = {"workers.list"}
 
 
 class TestCrashPoints(base.CloudTestCase):
@@ -213,7 +204,9 @@ class TestCrashPoints(base.CloudTestCase):
             *STOP,
         )
         covered = {point.split(" ")[1] for point in points}
-        steps = doomed_worker.steps("queue") | doomed_worker.steps("images")
+        steps = set[str]().union(
+            *(doomed_worker.steps(owner) for owner in doomed_worker.OWNERS)
+        )
         self.assertEqual(steps, covered | HARMLESS | TAKEN_UP | NOT_OURS)
 
     def test_a_copy_and_its_rescue(self) -> None:

@@ -59,7 +59,7 @@ class TestManyJobs(base.CloudTestCase):
         )
         self.assertEqual(len(job_ids), len(arrived))
         for worker in workers:
-            self.assertIn(": replicated", worker.log_path.read_text())
+            self.assertIn("-> replicated", worker.log_path.read_text())
 
 
 class TestOneJob(base.CloudTestCase):

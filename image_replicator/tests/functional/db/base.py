@@ -41,8 +41,7 @@ from image_replicator import conf as ir_conf
 from image_replicator.conf import loading
 from image_replicator.db import migration
 from image_replicator.db import models
-from image_replicator.db import queue
-from image_replicator.db import repository
+from image_replicator.db import stores
 from image_replicator.jobs import FINAL
 from image_replicator.jobs import JobStatus
 from image_replicator.jobs import NewJob
@@ -113,8 +112,8 @@ def row(**changes: Any) -> dict[str, Any]:
         "turn": 0,
         "slot": None,
         "worker_id": None,
-        "attempts": 0,
-        "attempts_uncounted": 0,
+        "claim_number": 0,
+        "uncounted_claims": 0,
         "lease_expires_at": None,
         "retry_at": None,
         "error_code": None,
@@ -174,20 +173,24 @@ class DatabaseTestCase(testtools.TestCase):
         # oslo.db logs what it meets; it is shown when a test fails.
         self.useFixture(fixtures.FakeLogger())
 
-    def new_repository(self, url: str | None = None) -> Any:
-        """Return a repository with an engine of its own."""
-        jobs = repository.JobRepository(configuration(url or self.url))
-        self.addCleanup(lambda: jobs.engine.dispose())
-        return jobs
-
-    def new_queue(self, url: str | None = None, **worker: Any) -> Any:
-        """Return a queue with an engine of its own.
+    def new_stores(self, url: str | None = None, **worker: Any) -> Any:
+        """Return stores with an engine of their own.
 
         :param worker: options of ``[worker]``.
         """
-        jobs = queue.JobQueue(configuration(url or self.url, **worker))
-        self.addCleanup(lambda: jobs.engine.dispose())
-        return jobs
+        opened = stores.open_stores(configuration(url or self.url, **worker))
+        self.addCleanup(lambda: opened.database.engine.dispose())
+        return opened
+
+    def use(self, opened: stores.Stores) -> None:
+        """Let the test use these stores."""
+        self.stores = opened
+        self.jobs = opened.jobs
+        self.queue: Any = opened.queue
+        self.owned = opened.owned
+        self.leftovers = opened.leftovers
+        self.workers = opened.workers
+        self.engine = opened.database.engine
 
     def new_engine(self) -> sa.Engine:
         """Return a plain engine, without what oslo.db and we add."""
@@ -234,20 +237,18 @@ else:
 
 
 class JobsMixin(Mixin):
-    """With the newest schema, a queue, and ways around it.
+    """With the newest schema, its stores, and ways around them.
 
-    :ivar jobs: the queue, which is a repository, too.
-    :ivar engine: its engine.
+    :ivar engine: the engine of the stores.
     """
 
     def setUp(self) -> None:
         super().setUp()
-        self.jobs = self.new_queue()
-        self.engine = self.jobs.engine
+        self.use(self.new_stores())
         migration.upgrade(self.engine)
 
     def insert(self, *rows: dict[str, Any]) -> list[str]:
-        """Put rows into the table, past the repository."""
+        """Put rows into the table, past the stores."""
         with self.engine.begin() as connection:
             connection.execute(sa.insert(JOBS), list(rows))
         return [values["id"] for values in rows]
@@ -265,7 +266,9 @@ class JobsMixin(Mixin):
         """Return all columns of a row."""
         with self.engine.connect() as connection:
             found = connection.execute(
-                sa.select(JOBS).where(JOBS.c.id == job_id)
+                sa.select(
+                    *(column.label(column.key) for column in JOBS.c)
+                ).where(JOBS.c.id == job_id)
             )
             return dict(found.one()._mapping)
 

@@ -41,10 +41,12 @@ _COLUMNS = (
     "request_id created_at updated_at started_at finished_at"
 ).split()
 
+_TYPES = {column.name: column.type for column in models.Job.__table__.c}
+
 _JOBS = sa.Table(
     "jobs",
     sa.MetaData(),
-    *(sa.Column(name, models.Job.__table__.c[name].type) for name in _COLUMNS),
+    *(sa.Column(name, _TYPES[name]) for name in _COLUMNS),
 )
 
 _jobs = _JOBS.c

@@ -30,11 +30,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from image_replicator import exception
-from image_replicator.db import queue
+from image_replicator.db import stores as db_stores
 from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Claim
 from image_replicator.jobs import JobStatus
-from image_replicator.jobs import NewWorker
+from image_replicator.jobs import WorkerDescription
 from image_replicator.tests.functional.db import base
 
 
@@ -43,87 +43,89 @@ def _tell(line: str) -> None:
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
-def begin(jobs: queue.JobQueue) -> None:
+def begin(stores: db_stores.Stores) -> None:
     """Use the database for the first time."""
     try:
-        jobs.get("no such job")
+        stores.jobs.get("no such job")
     except exception.JobNotFound:
         _tell("found nothing")
 
 
-def create(jobs: queue.JobQueue) -> None:
+def create(stores: db_stores.Stores) -> None:
     """Ask for the one copy that all contenders ask for."""
     try:
-        _tell(jobs.create(base.new_job(source_image_id="the same")))
+        _tell(stores.jobs.create(base.new_job(source_image_id="the same")))
     except exception.DuplicateJob:
         _tell("duplicate")
 
 
-def claim(jobs: queue.JobQueue) -> None:
+def claim(stores: db_stores.Stores) -> None:
     """Claim until nothing waits."""
-    while claimed := jobs.claim_next(f"worker {os.getpid()}"):
+    while claimed := stores.queue.claim_next(f"worker {os.getpid()}"):
         _tell(claimed[0].id)
 
 
-def work(jobs: queue.JobQueue) -> None:
+def work(stores: db_stores.Stores) -> None:
     """Do all that writes, as API, worker and operator do."""
     for _ in range(8):
-        jobs.create(base.new_job())
-        claimed = jobs.claim_next("worker")
-        jobs.purge(datetime.timedelta(0), 5)
+        stores.jobs.create(base.new_job())
+        claimed = stores.queue.claim_next("worker")
+        stores.jobs.purge(datetime.timedelta(0), 5)
         if claimed:
             job, held = claimed
-            jobs.reserve_image(held, job.id)
-            jobs.record_progress(held, 500)
-            jobs.finish(held, 1000, 99, base.VERIFICATION)
+            stores.owned.reserve_image(held, job.id)
+            stores.owned.record_progress(held, 500)
+            stores.owned.finish(held, 1000, 99, base.VERIFICATION)
     _tell("done")
 
 
 #: All the ways in which a copy comes to its end.
-_ENDS: tuple[Callable[[queue.JobQueue, Claim], Any], ...] = (
-    lambda jobs, held: jobs.finish(held, 1000, 99, base.VERIFICATION),
-    lambda jobs, held: jobs.fail(
+_ENDS: tuple[Callable[[db_stores.Stores, Claim], Any], ...] = (
+    lambda stores, held: stores.owned.finish(
+        held, 1000, 99, base.VERIFICATION
+    ),
+    lambda stores, held: stores.owned.fail(
         held, ErrorCode.DESTINATION_QUOTA_EXCEEDED, "No room is left."
     ),
-    lambda jobs, held: jobs.retry(
+    lambda stores, held: stores.owned.retry(
         held, 0.0, ErrorCode.SOURCE_BUSY, "It was busy."
     ),
-    lambda jobs, held: jobs.give_back(held),
+    lambda stores, held: stores.owned.give_back(held),
 )
 
 
-def crowd(jobs: queue.JobQueue) -> None:
+def crowd(stores: db_stores.Stores) -> None:
     """Copy until nothing waits; tell how many copies went on with each."""
     for end in itertools.cycle(_ENDS):
-        if not _count(jobs, JobStatus.REPLICATE_REQUESTED):
+        if not _count(stores, JobStatus.REPLICATE_REQUESTED):
             return
-        claimed = jobs.claim_next(f"worker {os.getpid()}")
+        claimed = stores.queue.claim_next(f"worker {os.getpid()}")
         if claimed is None:
             time.sleep(0.005)
             continue
         region = claimed[0].destination_region_id
-        _tell(f"{region} {_count(jobs, JobStatus.REPLICATING, region)}")
-        end(jobs, claimed[1])
+        _tell(f"{region} {_count(stores, JobStatus.REPLICATING, region)}")
+        end(stores, claimed[1])
 
 
-def appear(jobs: queue.JobQueue) -> None:
+def appear(stores: db_stores.Stores) -> None:
     """Give signs of life, and look for those that give none."""
-    worker = NewWorker(
+    worker = WorkerDescription(
         id=f"worker-{os.getpid()}", host="h", version="1", concurrency=1
     )
     for _each in range(8):
-        jobs.show_sign_of_life(worker)
-        jobs.forget_silent_workers(base.PATIENCE)
+        stores.workers.register(worker)
+        stores.workers.forget_silent(base.PATIENCE)
     _tell(worker.id)
 
 
 def _count(
-    jobs: queue.JobQueue, status: JobStatus, region: str | None = None
+    stores: db_stores.Stores, status: JobStatus, region: str | None = None
 ) -> int:
     query = sa.select(sa.func.count()).where(base.JOBS.c.status == status)
     if region is not None:
         query = query.where(base.JOBS.c.destination_region_id == region)
-    with jobs.engine.connect() as connection:
+    with stores.database.engine.connect() as connection:
         return connection.scalars(query).one()
 
 
@@ -135,9 +137,9 @@ _TASKS = {
 def _take_part(
     begin_at_once: Any, url: str, task: str, worker: dict[str, Any]
 ) -> None:
-    jobs = queue.JobQueue(base.configuration(url, **worker))
+    stores = db_stores.open_stores(base.configuration(url, **worker))
     begin_at_once.wait(base.PATIENCE)
-    _TASKS[task](jobs)
+    _TASKS[task](stores)
     sys.stdout.flush()
 
 

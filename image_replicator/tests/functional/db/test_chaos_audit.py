@@ -38,11 +38,11 @@ class AuditMixin(base.JobsMixin):
 
     def _copy(self) -> str:
         job_id = self.jobs.create(base.new_job())
-        _job, claim = self.jobs.claim_next(WORKER)
-        self.jobs.reserve_image(claim, "image")
-        self.jobs.image_created(claim, "image")
-        self.jobs.record_progress(claim, 500)
-        self.jobs.finish(claim, 1000, 1, VERIFICATION)
+        _job, claim = self.queue.claim_next(WORKER)
+        self.owned.reserve_image(claim, "image")
+        self.owned.image_created(claim, "image")
+        self.owned.record_progress(claim, 500)
+        self.owned.finish(claim, 1000, 1, VERIFICATION)
         return str(job_id)
 
     def test_all_writes_are_logged(self) -> None:

@@ -59,12 +59,12 @@ class Concurrency(base.JobsMixin):
 
     def test_each_job_is_claimed_once(self) -> None:
         ids = self.insert(*(base.row() for _ in range(THREADS)))
-        claimed = at_once(lambda n: self.jobs.claim_next(f"worker {n}"))
+        claimed = at_once(lambda n: self.queue.claim_next(f"worker {n}"))
         # As many jobs as workers: none may go without.
         self.assertEqual(sorted(ids), sorted(job.id for job, _ in claimed))
-        self.assertIsNone(self.jobs.claim_next("late"))
+        self.assertIsNone(self.queue.claim_next("late"))
         for _, claim in claimed:
-            self.jobs.record_progress(claim, 1)
+            self.owned.record_progress(claim, 1)
 
     def test_each_job_is_claimed_once_by_processes(self) -> None:
         ids = self.insert(*(base.row() for _ in range(30)))
@@ -74,14 +74,14 @@ class Concurrency(base.JobsMixin):
     def test_a_cancel_and_an_end_exclude_each_other(self) -> None:
         for _ in range(10):
             job_id = self.jobs.create(base.new_job())
-            _, claim = self.jobs.claim_next("worker")
+            _, claim = self.queue.claim_next("worker")
 
             def end(n: int, job_id: str = job_id, claim: Any = claim) -> str:
                 try:
                     if n % 2:
                         self.jobs.request_cancel(job_id)
                     else:
-                        self.jobs.finish(claim, 1000, 99, base.VERIFICATION)
+                        self.owned.finish(claim, 1000, 99, base.VERIFICATION)
                 except (exception.Conflict, exception.ClaimLost):
                     return "lost"
                 return "canceled" if n % 2 else "finished"
@@ -179,7 +179,7 @@ class Deadlocks(base.JobsMixin):
         self.addCleanup(
             sa.event.remove, self.engine, "before_cursor_execute", fail
         )
-        self.assertRaises(db_exc.DBError, self.jobs.claim_next, "worker")
+        self.assertRaises(db_exc.DBError, self.queue.claim_next, "worker")
         self.assertEqual(1, len(statements))
 
 

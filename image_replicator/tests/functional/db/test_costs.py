@@ -73,7 +73,7 @@ def running() -> list[dict[str, Any]]:
             reserved_image_id=f"image-{number}",
             # Beyond the limits, so that no claim gets one of these meanwhile.
             slot=1000 + number,
-            attempts=1,
+            claim_number=1,
         )
         for number in range(RUNNING)
     ]
@@ -95,7 +95,7 @@ def _row(number: int, status: JobStatus, **changes: Any) -> dict[str, Any]:
 
 
 def _claim(job_id: str) -> Claim:
-    return Claim(job_id=job_id, worker_id="worker-1", attempt=1)
+    return Claim(job_id=job_id, worker_id="worker-1", claim_number=1)
 
 
 class Costs(effort.Effort):
@@ -229,29 +229,34 @@ class Costs(effort.Effort):
             "claim of some regions with limits": self._claim(
                 destination_regions=some, max_copies_per_region=LIMITS
             ),
-            "cancel": lambda: self.jobs.claim_canceled("worker"),
+            "cancel": lambda: self.queue.claim_canceled("worker"),
         }
 
     def _claim(self, **worker: Any) -> Callable[[], Any]:
-        jobs = self.new_queue(**worker)
+        stores = self.new_stores(**worker)
         # What is measured is what our engine is told.
-        jobs._database = jobs._slots._database = self.jobs._database
-        return lambda: jobs.claim_next("worker")
+        for part in (
+            stores.queue,
+            stores.queue._slots,
+            stores.queue._transitions,
+        ):
+            part._database = self.stores.database
+        return lambda: stores.queue.claim_next("worker")
 
     def _workers_calls(self) -> Calls:
         writes: dict[str, Callable[[str], Any]] = {
-            "reserve": lambda job_id: self.jobs.reserve_image(
+            "reserve": lambda job_id: self.owned.reserve_image(
                 _claim(job_id), "image"
             ),
-            "progress": lambda job_id: self.jobs.record_progress(
+            "progress": lambda job_id: self.owned.record_progress(
                 _claim(job_id), 9, 1
             ),
-            "renew": lambda job_id: self.jobs.renew(_claim(job_id)),
-            "give back": lambda job_id: self.jobs.give_back(_claim(job_id)),
-            "retry": lambda job_id: self.jobs.retry(
+            "renew": lambda job_id: self.owned.renew(_claim(job_id)),
+            "give back": lambda job_id: self.owned.give_back(_claim(job_id)),
+            "retry": lambda job_id: self.owned.retry(
                 _claim(job_id), 1, ErrorCode.SOURCE_BUSY, "It was busy."
             ),
-            "finish": lambda job_id: self.jobs.finish(
+            "finish": lambda job_id: self.owned.finish(
                 _claim(job_id), 1000, 9, base.VERIFICATION
             ),
         }
@@ -263,18 +268,18 @@ class Costs(effort.Effort):
     def _fleets_calls(self) -> Calls:
         left = self.jobs.get("error-00007")
         return {
-            "rescue": lambda: self.jobs.release_expired("worker", ["one"]),
+            "rescue": lambda: self.queue.release_expired("worker", ["one"]),
             "rescue one": self._with(
                 "replicating-00006",
-                lambda _id: self.jobs.release_expired("worker", []),
+                lambda _id: self.queue.release_expired("worker", []),
                 lease_expires_at=base.LONG_AGO,
             ),
             "look for what was left": self._with(
                 "error-00004",
-                lambda _id: self.jobs.left_behind(10),
+                lambda _id: self.leftovers.find(10),
                 reserved_image_id="left",
             ),
-            "sweep": lambda: self.jobs.image_swept(left),
+            "sweep": lambda: self.leftovers.record_removed(left),
         }
 
     def _operators_calls(self) -> Calls:
@@ -282,7 +287,7 @@ class Costs(effort.Effort):
         return {
             "purge": lambda: self.jobs.purge(DAY, 10),
             "purge nothing": lambda: self.jobs.purge(9999 * DAY, 10),
-            "look at the fleet": self.jobs.workers,
+            "look at the fleet": self.workers.list,
             "know images": lambda: self.jobs.known_images(known),
         }
 

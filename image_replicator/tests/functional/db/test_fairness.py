@@ -42,21 +42,21 @@ class Fairness(base.JobsMixin):
 
     def _serve(self, count: int, **worker: Any) -> str:
         """Claim and end so many jobs; return whose they were."""
-        jobs = self.new_queue(**worker) if worker else self.jobs
+        stores: Any = self.new_stores(**worker) if worker else self.stores
         served = ""
         for _each in range(count):
-            job, claim = jobs.claim_next("worker")
-            jobs.finish(claim, 1000, 99, base.VERIFICATION)
+            job, claim = stores.queue.claim_next("worker")
+            stores.owned.finish(claim, 1000, 99, base.VERIFICATION)
             served += job.source_tenant_id
         return served
 
     def _claim(self) -> Claim:
-        claim: Claim = self.jobs.claim_next("worker")[1]
+        claim: Claim = self.queue.claim_next("worker")[1]
         return claim
 
     def test_of_one_tenant_in_the_order_of_asking(self) -> None:
         ids = [self.jobs.create(base.new_job()) for _ in range(5)]
-        claimed = [self.jobs.claim_next("worker")[0].id for _ in ids]
+        claimed = [self.queue.claim_next("worker")[0].id for _ in ids]
         self.assertEqual(ids, claimed)
 
     def test_many_of_one_do_not_stand_before_anothers_first(self) -> None:
@@ -111,7 +111,7 @@ class Fairness(base.JobsMixin):
         claim = self._claim()
         turn = self.read(claim.job_id)["turn"]
         self._ask("B", 3)
-        self.jobs.retry(claim, 0, ErrorCode.SOURCE_BUSY, "It was busy.")
+        self.owned.retry(claim, 0, ErrorCode.SOURCE_BUSY, "It was busy.")
         self.assertEqual(turn, self.read(claim.job_id)["turn"])
         self.assertEqual(claim.job_id, self._claim().job_id)
 
@@ -119,7 +119,7 @@ class Fairness(base.JobsMixin):
         self,
     ) -> None:
         self._ask("A", 9)
-        self.jobs.retry(
+        self.owned.retry(
             self._claim(), 1000, ErrorCode.SOURCE_BUSY, "It was busy."
         )
         self.assertEqual("AAAA", self._serve(4))
@@ -149,7 +149,7 @@ class Fairness(base.JobsMixin):
         self.assertEqual("ABABABAB", self._serve(8))
         claim = self._claim()
         self._ask("C", 9, destination_region_id="ot3")
-        self.jobs.give_back(claim)
+        self.owned.give_back(claim)
         self.assertEqual("ABCABCABC", self._serve(9))
 
     def test_jobs_of_the_release_before_come_first(self) -> None:
@@ -177,7 +177,7 @@ class Positions(base.JobsMixin):
         positions = self._positions()
         self.assertEqual(set(ids), set(positions))
         for place in range(1, len(ids) + 1):
-            job, _claim = self.jobs.claim_next("worker")
+            job, _claim = self.queue.claim_next("worker")
             self.assertEqual(place, positions[job.id])
             behind = {
                 job_id: position - place
@@ -204,7 +204,7 @@ class Positions(base.JobsMixin):
 
     def test_of_one_that_was_claimed_meanwhile(self) -> None:
         job = self.jobs.get(self._create("A"))
-        self.jobs.claim_next("worker")
+        self.queue.claim_next("worker")
         self.assertEqual({}, self.jobs.queue_positions([job]))
 
 

@@ -22,22 +22,22 @@ from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import test_fixtures
 
 from image_replicator.db import migration
-from image_replicator.db import queue
+from image_replicator.db import stores
 from image_replicator.tests.functional.db import base
 
 load_tests = test_fixtures.optimize_module_test_loader()
 
 SECRET = "do-not-tell"
 
-METHODS: dict[str, Callable[[queue.JobQueue], Any]] = {
-    "create": lambda jobs: jobs.create(base.new_job()),
-    "get": lambda jobs: jobs.get("job"),
-    "request_cancel": lambda jobs: jobs.request_cancel("job"),
-    "claim_next": lambda jobs: jobs.claim_next("worker"),
-    "claim_canceled": lambda jobs: jobs.claim_canceled("worker"),
-    "purge": lambda jobs: jobs.purge(datetime.timedelta(0), 1),
-    "versions": lambda jobs: migration.versions(jobs.engine),
-    "upgrade": lambda jobs: migration.upgrade(jobs.engine),
+METHODS: dict[str, Callable[[stores.Stores], Any]] = {
+    "create": lambda stores: stores.jobs.create(base.new_job()),
+    "get": lambda stores: stores.jobs.get("job"),
+    "request_cancel": lambda stores: stores.jobs.request_cancel("job"),
+    "claim_next": lambda stores: stores.queue.claim_next("worker"),
+    "claim_canceled": lambda stores: stores.queue.claim_canceled("worker"),
+    "purge": lambda stores: stores.jobs.purge(datetime.timedelta(0), 1),
+    "versions": lambda stores: migration.versions(stores.database.engine),
+    "upgrade": lambda stores: migration.upgrade(stores.database.engine),
 }
 
 
@@ -47,10 +47,10 @@ class Faults(base.Mixin):
     def _assert_all_fail(
         self, url: sa.URL, error_type: type[Exception]
     ) -> None:
-        jobs = self.new_queue(url.render_as_string(hide_password=False))
+        stores = self.new_stores(url.render_as_string(hide_password=False))
         for name, method in METHODS.items():
             with base.telling(name):
-                error = self.assertRaises(error_type, method, jobs)
+                error = self.assertRaises(error_type, method, stores)
                 self.assertNotIn(SECRET, str(error))
 
     def test_nobody_listens(self) -> None:
@@ -69,22 +69,22 @@ class Faults(base.Mixin):
         self._assert_all_fail(url, db_exc.DBNonExistentDatabase)
 
     def test_there_is_no_schema(self) -> None:
-        jobs = self.new_queue()
+        stores = self.new_stores()
         for name, method in METHODS.items():
             if name not in ("versions", "upgrade"):
                 with base.telling(name):
-                    self.assertRaises(db_exc.DBError, method, jobs)
+                    self.assertRaises(db_exc.DBError, method, stores)
 
     def test_it_comes_back(self) -> None:
         """A connection that broke is replaced without an error."""
-        jobs = self.new_queue()
-        migration.upgrade(jobs.engine)
-        job_id = jobs.create(base.new_job())
-        with jobs.engine.connect() as connection:
+        stores = self.new_stores()
+        migration.upgrade(stores.database.engine)
+        job_id = stores.jobs.create(base.new_job())
+        with stores.database.engine.connect() as connection:
             ours = connection.exec_driver_sql(self.who_am_i).scalar_one()
         with self.new_engine().begin() as connection:
             connection.exec_driver_sql(self.kill.format(ours))
-        self.assertEqual(job_id, jobs.get(job_id).id)
+        self.assertEqual(job_id, stores.jobs.get(job_id).id)
 
     who_am_i: str
     kill: str

@@ -19,7 +19,7 @@ from oslo_db.sqlalchemy import test_fixtures
 
 from image_replicator.errors import ErrorCode
 from image_replicator.jobs import JobStatus
-from image_replicator.jobs import NewWorker
+from image_replicator.jobs import WorkerDescription
 from image_replicator.tests.functional.db import base
 
 load_tests = test_fixtures.optimize_module_test_loader()
@@ -28,7 +28,7 @@ load_tests = test_fixtures.optimize_module_test_loader()
 class Regions(base.JobsMixin):
     def setUp(self) -> None:
         super().setUp()
-        self.here = self.new_queue(destination_regions=["here", "near"])
+        self.here = self.new_stores(destination_regions=["here", "near"]).queue
 
     def _claimed(self, claim: Any) -> list[str]:
         """Claim until nothing waits, and return the jobs' regions."""
@@ -44,7 +44,7 @@ class Regions(base.JobsMixin):
             ["here", "here", "near"],
             sorted(self._claimed(self.here.claim_next)),
         )
-        self.assertEqual(["there"] * 2, self._claimed(self.jobs.claim_next))
+        self.assertEqual(["there"] * 2, self._claimed(self.queue.claim_next))
 
     def test_their_turns_are_merged(self) -> None:
         ids = {
@@ -75,25 +75,27 @@ class Regions(base.JobsMixin):
             sorted(self._claimed(self.here.claim_canceled)),
         )
         self.assertEqual(
-            ["there", "there"], self._claimed(self.jobs.claim_canceled)
+            ["there", "there"], self._claimed(self.queue.claim_canceled)
         )
 
     def test_what_is_lost_is_taken_from_the_lost_anywhere(self) -> None:
         self.jobs.create(base.new_job(destination_region_id="there"))
-        _job, claim = self.jobs.claim_next("lost")
+        _job, claim = self.queue.claim_next("lost")
         self.change(claim.job_id, lease_expires_at=base.LONG_AGO)
         self.assertEqual([claim], self.here.release_expired("worker", []))
         self.assertIsNone(self.here.claim_next("worker"))
 
 
 class Workers(base.JobsMixin):
-    def _worker(self, worker_id: str = "host-1", **changes: Any) -> NewWorker:
+    def _worker(
+        self, worker_id: str = "host-1", **changes: Any
+    ) -> WorkerDescription:
         values: dict[str, Any] = {
             "host": "host",
             "version": "1.2.3",
             "concurrency": 4,
         }
-        return NewWorker(id=worker_id, **values | changes)
+        return WorkerDescription(id=worker_id, **values | changes)
 
     def _age(self, worker_id: str, seconds: float) -> None:
         with self.engine.begin() as connection:
@@ -109,15 +111,15 @@ class Workers(base.JobsMixin):
             )
 
     def _ids(self) -> list[str]:
-        return [worker.id for worker, _silent, _jobs in self.jobs.workers()]
+        return [worker.id for worker, _silent, _jobs in self.workers.list()]
 
     def test_there_is_none(self) -> None:
-        self.assertEqual([], self.jobs.workers())
+        self.assertEqual([], self.workers.list())
 
     def test_it_is_shown_as_it_describes_itself(self) -> None:
         described = self._worker(destination_regions="ot2,ot3")
-        self.jobs.show_sign_of_life(described)
-        ((worker, silent, working_on),) = self.jobs.workers()
+        self.workers.register(described)
+        ((worker, silent, working_on),) = self.workers.list()
         for name in vars(described):
             self.assertEqual(getattr(described, name), getattr(worker, name))
         self.assertEqual(worker.started_at, worker.seen_at)
@@ -125,57 +127,57 @@ class Workers(base.JobsMixin):
         self.assertEqual([], working_on)
 
     def test_signs_of_life(self) -> None:
-        self.jobs.show_sign_of_life(self._worker())
+        self.workers.register(self._worker())
         self._age("host-1", 500)
-        ((silent_one, silent, _working_on),) = self.jobs.workers()
+        ((silent_one, silent, _working_on),) = self.workers.list()
         self.assertTrue(500 <= silent < 500 + base.PATIENCE, silent)
-        self.jobs.show_sign_of_life(self._worker())
-        ((worker, silent, _working_on),) = self.jobs.workers()
+        self.workers.register(self._worker())
+        ((worker, silent, _working_on),) = self.workers.list()
         self.assertTrue(0 <= silent < base.PATIENCE, silent)
         self.assertEqual(silent_one.started_at, worker.started_at)
 
     def test_what_each_works_on(self) -> None:
         for worker_id in ("a", "b", "idle"):
-            self.jobs.show_sign_of_life(self._worker(worker_id))
+            self.workers.register(self._worker(worker_id))
         for _each in range(6):
             self.jobs.create(base.new_job())
         claims = [
-            self.jobs.claim_next(worker_id)[1]
+            self.queue.claim_next(worker_id)[1]
             for worker_id in ("a", "b", "a", "not shown", "b")
         ]
-        self.jobs.finish(claims[0], 1000, 99, base.VERIFICATION)
-        self.jobs.retry(claims[1], 0, ErrorCode.SOURCE_BUSY, "It was busy.")
+        self.owned.finish(claims[0], 1000, 99, base.VERIFICATION)
+        self.owned.retry(claims[1], 0, ErrorCode.SOURCE_BUSY, "It was busy.")
         self.jobs.request_cancel(claims[4].job_id)
         self.assertEqual(
             {"a": [claims[2].job_id], "b": [claims[4].job_id], "idle": []},
             {
                 worker.id: working_on
-                for worker, _silent, working_on in self.jobs.workers()
+                for worker, _silent, working_on in self.workers.list()
             },
         )
 
     def test_one_that_ends_in_good_order(self) -> None:
         for worker_id in ("a", "b"):
-            self.jobs.show_sign_of_life(self._worker(worker_id))
+            self.workers.register(self._worker(worker_id))
         for _twice in range(2):
-            self.jobs.say_goodbye("a")
+            self.workers.unregister("a")
             self.assertEqual(["b"], self._ids())
 
     def test_the_silent_are_forgotten(self) -> None:
         for worker_id in ("a", "b", "c"):
-            self.jobs.show_sign_of_life(self._worker(worker_id))
+            self.workers.register(self._worker(worker_id))
         self._age("a", 1000)
         self._age("b", 3000)
-        self.jobs.forget_silent_workers(2000.0)
+        self.workers.forget_silent(2000.0)
         self.assertEqual(["a", "c"], self._ids())
-        self.jobs.forget_silent_workers(500.5)
+        self.workers.forget_silent(500.5)
         self.assertEqual(["c"], self._ids())
 
     def test_one_that_was_forgotten_comes_back(self) -> None:
-        self.jobs.show_sign_of_life(self._worker())
+        self.workers.register(self._worker())
         self._age("host-1", 10)
-        self.jobs.forget_silent_workers(5.0)
-        self.jobs.show_sign_of_life(self._worker())
+        self.workers.forget_silent(5.0)
+        self.workers.register(self._worker())
         self.assertEqual(["host-1"], self._ids())
 
     def test_many_come_at_once(self) -> None:

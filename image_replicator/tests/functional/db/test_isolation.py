@@ -28,13 +28,13 @@ PRELUDE = """
     from oslo_config import cfg
     from oslo_db import options as db_options
     from image_replicator.tests.functional.db import base
-    from image_replicator.db import repository
+    from image_replicator.db import stores as db_stores
 """
 
 USE = """
-    jobs = repository.JobRepository(base.configuration(sys.argv[1]))
-    job_id = jobs.create(base.new_job())
-    assert jobs.get(job_id).id == job_id
+    stores = db_stores.open_stores(base.configuration(sys.argv[1]))
+    job_id = stores.jobs.create(base.new_job())
+    assert stores.jobs.get(job_id).id == job_id
 """
 
 
@@ -94,11 +94,11 @@ class TestIsolation(base.SQLite):
             """,
             USE,
             """
-            assert jobs.engine.url.database.endswith("/jobs.sqlite")
+            assert stores.database.engine.url.database.endswith("/jobs.sqlite")
             factory = jobs._database._facade._factory
             assert factory._reader_engine is factory._writer_engine
             assert factory.synchronous_reader
-            with jobs.engine.connect() as connection:
+            with stores.database.engine.connect() as connection:
                 mode = connection.exec_driver_sql("PRAGMA synchronous")
                 assert mode.scalar() != 0
             """,

@@ -29,7 +29,7 @@ from image_replicator.tests.functional.db import base
 class LeasesMixin(base.JobsMixin):
     def _claimed(self) -> Claim:
         self.jobs.create(base.new_job())
-        taken = self.jobs.claim_next("first")
+        taken = self.queue.claim_next("first")
         self.assertIsNotNone(taken)
         claim: Claim = taken[1]
         return claim
@@ -40,7 +40,7 @@ class LeasesMixin(base.JobsMixin):
     def _seconds_left(self, claim: Claim) -> float:
         """How long the lease still is, by the database's clock."""
         with self.engine.connect() as connection:
-            now = connection.scalar(models.utcnow().select())
+            now = connection.scalars(models.utcnow().select()).one()
         lease: datetime.datetime = self.read(claim.job_id)["lease_expires_at"]
         return float((lease - now).total_seconds())
 
@@ -51,41 +51,41 @@ class LeasesMixin(base.JobsMixin):
     def test_progress_renews_it(self) -> None:
         claim = self._claimed()
         self._let_expire(claim)
-        self.jobs.record_progress(claim, 1)
+        self.owned.record_progress(claim, 1)
         self.assertTrue(50 < self._seconds_left(claim) <= 60)
 
     def test_it_is_renewed_while_canceling(self) -> None:
         claim = self._claimed()
         self.jobs.request_cancel(claim.job_id)
-        self.jobs.begin_cancel(claim)
+        self.owned.begin_cancel(claim)
         self._let_expire(claim)
         self.assertEqual(
-            JobStatus.CANCELING, self.jobs.record_progress(claim, 1)
+            JobStatus.CANCELING, self.owned.record_progress(claim, 1)
         )
         self.assertTrue(self._seconds_left(claim) > 50)
 
     def test_one_that_lasts_is_let_be(self) -> None:
         claim = self._claimed()
-        self.assertEqual([], self.jobs.release_expired("second", []))
+        self.assertEqual([], self.queue.release_expired("second", []))
         self.assertEqual("first", self.read(claim.job_id)["worker_id"])
 
     def test_another_takes_the_job_and_the_zombie_is_fenced_off(self) -> None:
         lost = self._claimed()
-        self.jobs.reserve_image(lost, "left-behind")
+        self.owned.reserve_image(lost, "left-behind")
         self._let_expire(lost)
-        self.assertEqual([lost], self.jobs.release_expired("second", []))
-        taken = self.jobs.claim_next("second")
-        self.assertEqual(2, taken[1].attempt)
+        self.assertEqual([lost], self.queue.release_expired("second", []))
+        taken = self.queue.claim_next("second")
+        self.assertEqual(2, taken[1].claim_number)
         self.assertEqual("left-behind", taken[0].reserved_image_id)
         before = self.read(lost.job_id)
         for write in (
-            lambda: self.jobs.record_progress(lost, 5),
-            lambda: self.jobs.reserve_image(lost, "image"),
-            lambda: self.jobs.image_created(lost, "image"),
-            lambda: self.jobs.image_removed(lost),
-            lambda: self.jobs.finish(lost, 1000, 99, base.VERIFICATION),
-            lambda: self.jobs.fail(lost, ErrorCode.INTERNAL_ERROR, "message"),
-            lambda: self.jobs.give_back(lost),
+            lambda: self.owned.record_progress(lost, 5),
+            lambda: self.owned.reserve_image(lost, "image"),
+            lambda: self.owned.image_created(lost, "image"),
+            lambda: self.owned.image_removed(lost),
+            lambda: self.owned.finish(lost, 1000, 99, base.VERIFICATION),
+            lambda: self.owned.fail(lost, ErrorCode.INTERNAL_ERROR, "message"),
+            lambda: self.owned.give_back(lost),
         ):
             self.assertRaises(exception.ClaimLost, write)
         self.assertEqual(before, self.read(lost.job_id))
@@ -105,7 +105,7 @@ class LeasesMixin(base.JobsMixin):
                 .where(base.JOBS.c.id == claim.job_id)
                 .values(lease_expires_at=models.from_now(0.5))
             )
-            releasing = pool.submit(self.jobs.release_expired, "second", [])
+            releasing = pool.submit(self.queue.release_expired, "second", [])
             # So long that the renewed lease is over as well.
             time.sleep(1)
             owner.commit()
@@ -117,7 +117,7 @@ class LeasesMixin(base.JobsMixin):
                 (JobStatus.REPLICATE_REQUESTED, None),
             ],
         )
-        self.jobs.release_expired("second", [])
+        self.queue.release_expired("second", [])
         self.assertEqual(
             (JobStatus.REPLICATE_REQUESTED, None), self._owned(claim)
         )
@@ -131,20 +131,20 @@ class LeasesMixin(base.JobsMixin):
             lost = self._claimed()
             self.jobs.request_cancel(lost.job_id)
             if begun:
-                self.jobs.begin_cancel(lost)
+                self.owned.begin_cancel(lost)
             self._let_expire(lost)
-            self.assertEqual([lost], self.jobs.release_expired("second", []))
-            job, claim = self.jobs.claim_canceled("second")
+            self.assertEqual([lost], self.queue.release_expired("second", []))
+            job, claim = self.queue.claim_canceled("second")
             self.assertEqual(lost.job_id, job.id)
             self.assertEqual(JobStatus.CANCELING, job.status)
             self.assertRaises(
-                exception.ClaimLost, self.jobs.finish_cancel, lost
+                exception.ClaimLost, self.owned.finish_cancel, lost
             )
-            self.jobs.finish_cancel(claim)
+            self.owned.finish_cancel(claim)
 
     def _lose(self, claim: Claim) -> Claim:
         self._let_expire(claim)
-        self.assertEqual([claim], self.jobs.release_expired("second", []))
+        self.assertEqual([claim], self.queue.release_expired("second", []))
         return claim
 
     def test_who_claims_it_again_is_fenced_off_from_before(self) -> None:
@@ -152,34 +152,34 @@ class LeasesMixin(base.JobsMixin):
         lost = [self._lose(self._claimed())]
         self.jobs.request_cancel(lost[0].job_id)
         for _number in range(2):
-            _job, claim = self.jobs.claim_canceled("first")
+            _job, claim = self.queue.claim_canceled("first")
             lost.append(self._lose(claim))
-        job, claim = self.jobs.claim_canceled("first")
+        job, claim = self.queue.claim_canceled("first")
         for each in lost:
             self.assertRaises(
-                exception.ClaimLost, self.jobs.reserve_image, each, "image"
+                exception.ClaimLost, self.owned.reserve_image, each, "image"
             )
             self.assertRaises(
-                exception.ClaimLost, self.jobs.finish_cancel, each
+                exception.ClaimLost, self.owned.finish_cancel, each
             )
-        self.assertEqual(1, job.attempts_of_run)
-        self.jobs.finish_cancel(claim)
+        self.assertEqual(1, job.attempts)
+        self.owned.finish_cancel(claim)
 
     def test_who_works_on_it_does_not_lose_it_to_itself(self) -> None:
         claim = self._claimed()
         self._let_expire(claim)
         self.assertEqual(
-            [], self.jobs.release_expired("first", [claim.job_id])
+            [], self.queue.release_expired("first", [claim.job_id])
         )
-        self.assertEqual([claim], self.jobs.release_expired("first", []))
+        self.assertEqual([claim], self.queue.release_expired("first", []))
 
     def test_what_is_over_has_none(self) -> None:
         claim = self._claimed()
-        self.jobs.finish(claim, 1000, 99, base.VERIFICATION)
+        self.owned.finish(claim, 1000, 99, base.VERIFICATION)
         self.assertIsNone(self.read(claim.job_id)["lease_expires_at"])
         self.jobs.create(base.new_job())
-        _job, given = self.jobs.claim_next("first")
-        self.jobs.give_back(given)
+        _job, given = self.queue.claim_next("first")
+        self.owned.give_back(given)
         self.assertIsNone(self.read(given.job_id)["lease_expires_at"])
 
 

@@ -167,7 +167,9 @@ class Migrations(base.Mixin):
             connection.execute(sa.insert(base.JOBS), values)
         migration.upgrade(self.engine)
         with self.engine.connect() as connection:
-            found = connection.execute(sa.select(base.JOBS)).one()
+            found = connection.execute(
+                sa.select(*(c.label(c.key) for c in base.JOBS.c))
+            ).one()
         self.assertEqual(values, dict(found._mapping))
 
 

@@ -23,73 +23,73 @@ class RetriesMixin(base.JobsMixin):
     def _failed(self, seconds: float) -> Claim:
         """Return the claim of an attempt that failed."""
         self.jobs.create(base.new_job())
-        claim: Claim = self.jobs.claim_next("worker")[1]
-        self.jobs.record_progress(claim, 500)
-        self.jobs.retry(claim, seconds, ErrorCode.SOURCE_BUSY, "It was busy.")
+        claim: Claim = self.queue.claim_next("worker")[1]
+        self.owned.record_progress(claim, 500)
+        self.owned.retry(claim, seconds, ErrorCode.SOURCE_BUSY, "It was busy.")
         return claim
 
     def test_it_waits(self) -> None:
         claim = self._failed(1000)
-        self.assertIsNone(self.jobs.claim_next("worker"))
+        self.assertIsNone(self.queue.claim_next("worker"))
         row = self.read(claim.job_id)
         self.assertEqual(JobStatus.REPLICATE_REQUESTED, row["status"])
         self.assertEqual("source_busy", row["error_code"])
         self.assertEqual(0, row["bytes_copied"])
-        self.assertEqual(1, row["attempts"])
+        self.assertEqual(1, row["claim_number"])
         wait = (row["retry_at"] - row["updated_at"]).total_seconds()
         self.assertTrue(999 < wait < 1001, wait)
 
     def test_others_do_not_wait_for_it(self) -> None:
         self._failed(1000)
         other = self.jobs.create(base.new_job())
-        self.assertEqual(other, self.jobs.claim_next("worker")[0].id)
+        self.assertEqual(other, self.queue.claim_next("worker")[0].id)
 
     def test_its_time_comes(self) -> None:
         claim = self._failed(1000)
         self.change(claim.job_id, retry_at=base.LONG_AGO)
-        job, again = self.jobs.claim_next("another")
-        self.assertEqual(2, again.attempt)
+        job, again = self.queue.claim_next("another")
+        self.assertEqual(2, again.claim_number)
         self.assertIsNone(job.error_code)
         self.assertIsNone(job.error_message)
 
     def test_a_cancel_does_not_wait(self) -> None:
         claim = self._failed(1000)
         self.jobs.request_cancel(claim.job_id)
-        job, _claim = self.jobs.claim_canceled("worker")
+        job, _claim = self.queue.claim_canceled("worker")
         self.assertEqual(claim.job_id, job.id)
 
     def _canceling(self) -> Claim:
         job_id = self.jobs.create(base.new_job())
         self.jobs.request_cancel(job_id)
-        claim: Claim = self.jobs.claim_canceled("worker")[1]
+        claim: Claim = self.queue.claim_canceled("worker")[1]
         return claim
 
     def test_a_cancel_that_could_not_be_done_waits(self) -> None:
         claim = self._canceling()
-        self.jobs.postpone_cancel(claim, 1000)
+        self.owned.postpone_cancel(claim, 1000)
         row = self.read(claim.job_id)
         self.assertEqual(JobStatus.CANCELING, row["status"])
         self.assertIsNone(row["worker_id"])
         self.assertIsNone(row["lease_expires_at"])
         wait = (row["retry_at"] - row["updated_at"]).total_seconds()
         self.assertTrue(999 < wait < 1001, wait)
-        self.assertIsNone(self.jobs.claim_canceled("another"))
-        self.assertRaises(exception.ClaimLost, self.jobs.finish_cancel, claim)
+        self.assertIsNone(self.queue.claim_canceled("another"))
+        self.assertRaises(exception.ClaimLost, self.owned.finish_cancel, claim)
 
     def test_nobody_waits_for_it(self) -> None:
-        self.jobs.postpone_cancel(self._canceling(), 1000)
+        self.owned.postpone_cancel(self._canceling(), 1000)
         other = self.jobs.create(base.new_job())
         self.jobs.request_cancel(other)
-        self.assertEqual(other, self.jobs.claim_canceled("another")[0].id)
+        self.assertEqual(other, self.queue.claim_canceled("another")[0].id)
 
     def test_its_time_to_be_canceled_comes(self) -> None:
         claim = self._canceling()
-        self.jobs.postpone_cancel(claim, 1000)
+        self.owned.postpone_cancel(claim, 1000)
         self.change(claim.job_id, retry_at=base.LONG_AGO)
-        job, again = self.jobs.claim_canceled("another")
+        job, again = self.queue.claim_canceled("another")
         self.assertEqual(claim.job_id, job.id)
         self.assertIsNone(job.retry_at)
-        self.jobs.finish_cancel(again)
+        self.owned.finish_cancel(again)
 
 
 class TestRetriesSQLite(RetriesMixin, base.SQLite):

@@ -26,7 +26,7 @@ from image_replicator.db import listing
 from image_replicator.db import migration
 from image_replicator.jobs import Claim
 from image_replicator.jobs import JobStatus
-from image_replicator.jobs import NewWorker
+from image_replicator.jobs import WorkerDescription
 from image_replicator.tests.functional.db import base
 from image_replicator.tests.functional.db import before
 
@@ -42,14 +42,13 @@ class Upgrade(base.Mixin):
         # An SQLite file without a table would be given the newest schema.
         before.upgrade(self.new_engine())
         self.old = before.Release(self.new_engine())
-        self.jobs = self.new_queue()
-        self.engine = self.jobs.engine
+        self.use(self.new_stores())
 
     def _expand(self) -> None:
         migration.upgrade(self.engine, "expand")
 
     def _claim(self, worker_id: str = "new worker") -> Claim:
-        claim: Claim = self.jobs.claim_next(worker_id)[1]
+        claim: Claim = self.queue.claim_next(worker_id)[1]
         return claim
 
     def test_the_schema_is_told_to_be_behind(self) -> None:
@@ -63,17 +62,19 @@ class Upgrade(base.Mixin):
     def test_too_early(self) -> None:
         """This release says what is to be done, and then goes on."""
         self.old.create(base.new_job())
-        worker = NewWorker(id="w", host="h", version="1", concurrency=1)
+        worker = WorkerDescription(
+            id="w", host="h", version="1", concurrency=1
+        )
         page = listing.Page(limit=1, tenant_id="source")
         for name, call in {
             "create": lambda: self.jobs.create(base.new_job()),
             "get": lambda: self.jobs.get("job"),
             "list": lambda: self.jobs.list(page),
             "request_cancel": lambda: self.jobs.request_cancel("job"),
-            "claim_next": lambda: self.jobs.claim_next("worker"),
-            "claim_canceled": lambda: self.jobs.claim_canceled("worker"),
-            "show_sign_of_life": lambda: self.jobs.show_sign_of_life(worker),
-            "workers": self.jobs.workers,
+            "claim_next": lambda: self.queue.claim_next("worker"),
+            "claim_canceled": lambda: self.queue.claim_canceled("worker"),
+            "show_sign_of_life": lambda: self.workers.register(worker),
+            "workers": self.workers.list,
         }.items():
             with base.telling(name):
                 error = self.assertRaises(errors.SchemaTooOld, call)
@@ -81,7 +82,7 @@ class Upgrade(base.Mixin):
                     "image-replicator-manage db upgrade --expand", str(error)
                 )
         self._expand()
-        self.assertIsNotNone(self.jobs.claim_next("worker"))
+        self.assertIsNotNone(self.queue.claim_next("worker"))
 
     def test_jobs_survive(self) -> None:
         waiting, running, copied, canceled = (
@@ -110,12 +111,12 @@ class Upgrade(base.Mixin):
             self.assertEqual(row["status"], job.status)
             self.assertEqual(
                 (0, None, row["attempts"]),
-                (job.turn, job.slot, job.attempts_of_run),
+                (job.turn, job.slot, job.attempts),
             )
         page = listing.Page(limit=9, tenant_id="source")
         self.assertEqual(set(kept), {job.id for job in self.jobs.list(page)})
         self.assertEqual(waiting, self._claim().job_id)
-        self.assertEqual(canceled, self.jobs.claim_canceled("new")[0].id)
+        self.assertEqual(canceled, self.queue.claim_canceled("new")[0].id)
         migration.upgrade(self.engine, "contract")
         self.assertEqual(JobStatus.REPLICATED, self.jobs.get(copied).status)
 
@@ -124,24 +125,24 @@ class Upgrade(base.Mixin):
         job_id = self.old.create(base.new_job())
         claim = self._claim()
         self.assertEqual(job_id, claim.job_id)
-        self.jobs.record_progress(claim, 500, 50)
+        self.owned.record_progress(claim, 500, 50)
         self.assertEqual(500, self.old.get(job_id)["bytes_copied"])
         # The release before neither takes nor writes what is held.
         self.assertIsNone(self.old.claim_next("old worker"))
         self.assertFalse(self.old.finish(job_id, "old worker", 1))
-        self.jobs.finish(claim, 1000, 99, base.VERIFICATION)
+        self.owned.finish(claim, 1000, 99, base.VERIFICATION)
         self.assertEqual("replicated", self.old.get(job_id)["status"])
 
     def test_new_jobs_old_workers(self) -> None:
         self._expand()
         job_id = self.jobs.create(base.new_job())
         self.assertEqual((job_id, 1), self.old.claim_next("old worker"))
-        self.assertIsNone(self.jobs.claim_next("new worker"))
+        self.assertIsNone(self.queue.claim_next("new worker"))
         self.assertTrue(self.old.record_progress(job_id, "old worker", 1, 99))
         self.assertEqual(99, self.jobs.get(job_id).bytes_copied)
         self.assertTrue(self.old.give_back(job_id, "old worker", 1))
         claim = self._claim()
-        self.jobs.give_back(claim)
+        self.owned.give_back(claim)
         self.assertEqual((job_id, 2), self.old.claim_next("old worker"))
         self.assertTrue(self.old.finish(job_id, "old worker", 2))
         job = self.jobs.get(job_id)
@@ -154,10 +155,10 @@ class Upgrade(base.Mixin):
         claim = self._claim()
         self.assertTrue(self.old.request_cancel(by_old))
         self.assertIs(
-            JobStatus.CANCEL_REQUESTED, self.jobs.record_progress(claim, 1)
+            JobStatus.CANCEL_REQUESTED, self.owned.record_progress(claim, 1)
         )
-        self.jobs.begin_cancel(claim)
-        self.jobs.finish_cancel(claim)
+        self.owned.begin_cancel(claim)
+        self.owned.finish_cancel(claim)
         self.assertEqual("canceled", self.old.get(by_old)["status"])
 
         by_new = self.old.create(base.new_job())
@@ -173,14 +174,14 @@ class Upgrade(base.Mixin):
         self._let_expire()
         self.assertEqual([job_id], self.old.release_expired())
         self.assertRaises(
-            exception.ClaimLost, self.jobs.record_progress, lost, 1
+            exception.ClaimLost, self.owned.record_progress, lost, 1
         )
         self.assertEqual((job_id, 2), self.old.claim_next("old worker"))
         self._let_expire()
-        (void,) = self.jobs.release_expired("new worker", [])
+        (void,) = self.queue.release_expired("new worker", [])
         self.assertEqual("old worker", void.worker_id)
         self.assertFalse(self.old.record_progress(job_id, "old worker", 2, 1))
-        self.assertEqual(3, self._claim().attempt)
+        self.assertEqual(3, self._claim().claim_number)
 
     def _let_expire(self) -> None:
         with self.engine.begin() as connection:
@@ -191,15 +192,15 @@ class Upgrade(base.Mixin):
     def test_places_come_back_from_the_release_before(self) -> None:
         """It takes a job away, or ends it, and knows of no place."""
         self._expand()
-        limited = self.new_queue(max_copies_per_region={"*": 1})
+        limited = self.new_stores(max_copies_per_region={"*": 1})
         first, second = (self.jobs.create(base.new_job()) for _ in range(2))
-        self.assertEqual(first, limited.claim_next("lost worker")[0].id)
-        self.assertIsNone(limited.claim_next("new worker"))
+        self.assertEqual(first, limited.queue.claim_next("lost worker")[0].id)
+        self.assertIsNone(limited.queue.claim_next("new worker"))
         self._let_expire()
         self.assertEqual([first], self.old.release_expired())
         self.assertEqual((first, 2), self.old.claim_next("old worker"))
         self.assertTrue(self.old.finish(first, "old worker", 2))
-        self.assertEqual(second, limited.claim_next("new worker")[0].id)
+        self.assertEqual(second, limited.queue.claim_next("new worker")[0].id)
 
     def test_the_release_before_works_on_while_the_schema_expands(
         self,

@@ -33,16 +33,18 @@ class Runs(base.JobsMixin):
         """Return the last claim of a job that failed so often."""
         job_id = self.jobs.create(base.new_job())
         for number in range(1, attempts + 1):
-            claim: Claim = self.jobs.claim_next("worker")[1]
-            self.assertEqual((job_id, number), (claim.job_id, claim.attempt))
+            claim: Claim = self.queue.claim_next("worker")[1]
+            self.assertEqual(
+                (job_id, number), (claim.job_id, claim.claim_number)
+            )
             if number < attempts:
-                self.jobs.retry(
+                self.owned.retry(
                     claim, 0, ErrorCode.SOURCE_BUSY, "It was busy."
                 )
-        self.jobs.reserve_image(claim, "left behind")
-        self.jobs.image_created(claim, "left behind")
-        self.jobs.record_progress(claim, 500, 50)
-        self.jobs.fail(claim, ErrorCode.SOURCE_BUSY, "It was busy.")
+        self.owned.reserve_image(claim, "left behind")
+        self.owned.image_created(claim, "left behind")
+        self.owned.record_progress(claim, 500, 50)
+        self.owned.fail(claim, ErrorCode.SOURCE_BUSY, "It was busy.")
         return claim
 
     def test_every_status(self) -> None:
@@ -94,40 +96,40 @@ class Runs(base.JobsMixin):
     def test_a_worker_takes_it(self) -> None:
         job_id = self._failed().job_id
         self.jobs.request_retry(job_id)
-        job, claim = self.jobs.claim_next("worker")
+        job, claim = self.queue.claim_next("worker")
         self.assertEqual(job_id, job.id)
         self.assertIsNotNone(job.started_at)
-        self.jobs.finish(claim, 1000, 99, base.VERIFICATION)
+        self.owned.finish(claim, 1000, 99, base.VERIFICATION)
         self.assertIs(JobStatus.REPLICATED, self.jobs.get(job_id).status)
 
     def test_its_attempts_are_counted_anew_but_never_told_twice(self) -> None:
         last = self._failed(attempts=3)
         self.jobs.request_retry(last.job_id)
         waiting = self.jobs.get(last.job_id)
-        self.assertEqual((3, 0), (waiting.attempts, waiting.attempts_of_run))
-        job, claim = self.jobs.claim_next("worker")
-        self.assertEqual((4, 1), (claim.attempt, job.attempts_of_run))
+        self.assertEqual((3, 0), (waiting.claim_number, waiting.attempts))
+        job, claim = self.queue.claim_next("worker")
+        self.assertEqual((4, 1), (claim.claim_number, job.attempts))
         self.assertRaises(
-            exception.ClaimLost, self.jobs.reserve_image, last, "image"
+            exception.ClaimLost, self.owned.reserve_image, last, "image"
         )
-        self.jobs.give_back(claim)
+        self.owned.give_back(claim)
         given_back = self.jobs.get(last.job_id)
         self.assertEqual(
-            (4, 0), (given_back.attempts, given_back.attempts_of_run)
+            (4, 0), (given_back.claim_number, given_back.attempts)
         )
 
     def test_it_stands_behind_those_that_wait(self) -> None:
         job_id = self._failed().job_id
         others = [self.jobs.create(base.new_job()) for _ in range(2)]
         self.jobs.request_retry(job_id)
-        claimed = [self.jobs.claim_next("worker")[0].id for _ in range(3)]
+        claimed = [self.queue.claim_next("worker")[0].id for _ in range(3)]
         self.assertEqual([*others, job_id], claimed)
 
     def test_the_same_copy_is_under_way(self) -> None:
         new = base.new_job()
         job_id = self.jobs.create(new)
         self.jobs.request_cancel(job_id)
-        self.jobs.finish_cancel(self.jobs.claim_canceled("worker")[1])
+        self.owned.finish_cancel(self.queue.claim_canceled("worker")[1])
         self.jobs.create(new)
         before = self.read(job_id)
         self.assertRaises(
@@ -139,7 +141,7 @@ class Runs(base.JobsMixin):
         job_id = self._failed().job_id
         self.jobs.request_retry(job_id)
         self.jobs.request_cancel(job_id)
-        job, _claim = self.jobs.claim_canceled("worker")
+        job, _claim = self.queue.claim_canceled("worker")
         self.assertEqual(job_id, job.id)
 
 
@@ -198,8 +200,8 @@ class LeftBehind(base.JobsMixin):
         return self.insert_one(**values | changes)
 
     def _found(self, limit: int = 100, **worker: Any) -> list[str]:
-        jobs = self.new_queue(**worker) if worker else self.jobs
-        return [job.id for job in jobs.left_behind(limit)]
+        stores = self.new_stores(**worker) if worker else self.stores
+        return [job.id for job in stores.leftovers.find(limit)]
 
     def test_only_of_jobs_that_are_over(self) -> None:
         left = {
@@ -246,8 +248,8 @@ class LeftBehind(base.JobsMixin):
 
     def test_what_is_swept_is_forgotten(self) -> None:
         job_id = self._left()
-        (job,) = self.jobs.left_behind(1)
-        self.jobs.image_swept(job)
+        (job,) = self.leftovers.find(1)
+        self.leftovers.record_removed(job)
         row = self.read(job_id)
         self.assertIsNone(row["reserved_image_id"])
         self.assertIsNone(row["destination_image_id"])
@@ -255,19 +257,19 @@ class LeftBehind(base.JobsMixin):
 
     def test_a_job_that_is_run_again_meanwhile(self) -> None:
         job_id = self._left()
-        (job,) = self.jobs.left_behind(1)
+        (job,) = self.leftovers.find(1)
         self.jobs.request_retry(job_id)
         before = self.read(job_id)
-        self.jobs.image_swept(job)
+        self.leftovers.record_removed(job)
         self.assertEqual(before, self.read(job_id))
         # It made and left another image, which is still there.
-        _job, claim = self.jobs.claim_next("worker")
-        self.jobs.reserve_image(claim, "another image")
-        self.jobs.fail(
+        _job, claim = self.queue.claim_next("worker")
+        self.owned.reserve_image(claim, "another image")
+        self.owned.fail(
             claim, ErrorCode.DESTINATION_QUOTA_EXCEEDED, "No room is left."
         )
         before = self.read(job_id)
-        self.jobs.image_swept(job)
+        self.leftovers.record_removed(job)
         self.assertEqual(before, self.read(job_id))
         self.assertEqual([job_id], self._found())
 

@@ -31,7 +31,7 @@ PROCESSES = 4
 
 class Limits(base.JobsMixin):
     def _limited(self, limits: dict[str, int], *regions: str) -> Any:
-        return self.new_queue(
+        return self.new_stores(
             max_copies_per_region=limits, destination_regions=regions
         )
 
@@ -39,16 +39,16 @@ class Limits(base.JobsMixin):
         for region in regions:
             self.jobs.create(base.new_job(destination_region_id=region))
 
-    def _claim_all(self, jobs: Any) -> dict[str, int]:
+    def _claim_all(self, stores: Any) -> dict[str, int]:
         """Claim what can be, and return how many copies go where."""
         claimed: Counter[str] = Counter()
-        while taken := jobs.claim_next("worker"):
+        while taken := stores.queue.claim_next("worker"):
             claimed[taken[0].destination_region_id] += 1
         return dict(claimed)
 
     def test_without_limits_there_are_no_places(self) -> None:
         self._ask(*["ot2"] * 12)
-        self.assertEqual({"ot2": 12}, self._claim_all(self.jobs))
+        self.assertEqual({"ot2": 12}, self._claim_all(self.stores))
         for job_id in self.all_ids():
             self.assertIsNone(self.read(job_id)["slot"])
 
@@ -62,57 +62,57 @@ class Limits(base.JobsMixin):
         )
         for limits, expected in cases:
             with base.telling(str(limits)):
-                jobs = self._limited(limits)
-                self.assertEqual(expected, self._claim_all(jobs))
+                stores = self._limited(limits)
+                self.assertEqual(expected, self._claim_all(stores))
                 self._give_all_back()
 
     def _give_all_back(self) -> None:
         for job_id in self.all_ids():
             row = self.read(job_id)
             if row["status"] == JobStatus.REPLICATING:
-                self.jobs.give_back(
+                self.owned.give_back(
                     Claim(
                         job_id=job_id,
                         worker_id=row["worker_id"],
-                        attempt=row["attempts"],
+                        claim_number=row["claim_number"],
                     )
                 )
 
     def test_a_worker_of_some_regions(self) -> None:
         self._ask(*["ot2", "ot3", "ot4"] * 4)
-        jobs = self._limited({"*": 1, "ot3": 2}, "ot2", "ot3")
-        self.assertEqual({"ot2": 1, "ot3": 2}, self._claim_all(jobs))
+        stores = self._limited({"*": 1, "ot3": 2}, "ot2", "ot3")
+        self.assertEqual({"ot2": 1, "ot3": 2}, self._claim_all(stores))
 
     def test_a_full_region_does_not_stand_before_another(self) -> None:
         self._ask(*["ot2"] * 30, "ot3")
-        jobs = self._limited({"ot2": 1})
-        self.assertEqual({"ot2": 1, "ot3": 1}, self._claim_all(jobs))
+        stores = self._limited({"ot2": 1})
+        self.assertEqual({"ot2": 1, "ot3": 1}, self._claim_all(stores))
 
     def test_every_way_out_frees_the_place(self) -> None:
-        jobs = self._limited({"*": 1})
+        stores = self._limited({"*": 1})
         for name, leave in _WAYS_OUT.items():
             with base.telling(name):
                 self._forget()
                 self._ask("ot2", "ot2")
-                job, claim = jobs.claim_next("worker")
+                job, claim = stores.queue.claim_next("worker")
                 self.assertEqual(0, job.slot)
-                self.assertIsNone(jobs.claim_next("another"))
-                leave(self, jobs, claim)
+                self.assertIsNone(stores.queue.claim_next("another"))
+                leave(self, stores, claim)
                 self.assertIsNone(self.read(claim.job_id)["slot"])
-                self.assertEqual(0, jobs.claim_next("another")[0].slot)
+                self.assertEqual(0, stores.queue.claim_next("another")[0].slot)
 
     def _forget(self) -> None:
         with self.engine.begin() as connection:
             connection.execute(base.JOBS.delete())
 
     def test_a_copy_that_is_to_stop_still_has_its_place(self) -> None:
-        jobs = self._limited({"*": 1})
+        stores = self._limited({"*": 1})
         self._ask("ot2", "ot2")
-        _job, claim = jobs.claim_next("worker")
-        jobs.request_cancel(claim.job_id)
-        self.assertIsNone(jobs.claim_next("another"))
-        jobs.begin_cancel(claim)
-        self.assertIsNotNone(jobs.claim_next("another"))
+        _job, claim = stores.queue.claim_next("worker")
+        stores.jobs.request_cancel(claim.job_id)
+        self.assertIsNone(stores.queue.claim_next("another"))
+        stores.owned.begin_cancel(claim)
+        self.assertIsNotNone(stores.queue.claim_next("another"))
 
     def test_a_limit_that_was_lowered(self) -> None:
         self._ask(*["ot2"] * 9)
@@ -124,23 +124,23 @@ class Limits(base.JobsMixin):
             for job_id in self.all_ids()
             if self.read(job_id)["slot"] is not None
         ]
-        jobs = self._limited({"ot2": 2})
+        stores = self._limited({"ot2": 2})
         for job_id in running[:2]:
-            self.assertEqual({}, self._claim_all(jobs))
-            jobs.finish(
-                Claim(job_id=job_id, worker_id="worker", attempt=1),
+            self.assertEqual({}, self._claim_all(stores))
+            stores.owned.finish(
+                Claim(job_id=job_id, worker_id="worker", claim_number=1),
                 1000,
                 99,
                 base.VERIFICATION,
             )
-        self.assertEqual({}, self._claim_all(jobs))
-        jobs.finish(
-            Claim(job_id=running[2], worker_id="worker", attempt=1),
+        self.assertEqual({}, self._claim_all(stores))
+        stores.owned.finish(
+            Claim(job_id=running[2], worker_id="worker", claim_number=1),
             1000,
             99,
             base.VERIFICATION,
         )
-        self.assertEqual({"ot2": 1}, self._claim_all(jobs))
+        self.assertEqual({"ot2": 1}, self._claim_all(stores))
 
     def test_places_that_the_release_before_has_left(self) -> None:
         """It ends jobs, and takes them from the lost, but frees no place."""
@@ -155,7 +155,7 @@ class Limits(base.JobsMixin):
         self._forget()
         self.insert_one(status=status, worker_id=owner, slot=0)
         self._ask("ot2")
-        claimed = self._limited({"*": 1}).claim_next("worker")
+        claimed = self._limited({"*": 1}).queue.claim_next("worker")
         copying = owner and status in (
             JobStatus.REPLICATING,
             JobStatus.CANCEL_REQUESTED,
@@ -165,8 +165,8 @@ class Limits(base.JobsMixin):
     def test_a_place_that_was_taken_since_we_looked(self) -> None:
         """The database refuses what two workers cannot know of each other."""
         self._ask("ot2", "ot2")
-        late = self._limited({"*": 1})
-        self.assertIsNotNone(self._limited({"*": 1}).claim_next("quick"))
+        late = self._limited({"*": 1}).queue
+        self.assertIsNotNone(self._limited({"*": 1}).queue.claim_next("quick"))
         # Its first two looks were before the other's claim.
         looks: Iterator[set[int]] = iter([set(), set()])
         look = late._slots._taken
@@ -198,33 +198,33 @@ class Limits(base.JobsMixin):
             self.assertIsNone(row["slot"])
 
 
-def _cancel(test: Limits, jobs: Any, claim: Claim) -> None:
-    jobs.request_cancel(claim.job_id)
-    jobs.begin_cancel(claim)
-    jobs.finish_cancel(claim)
+def _cancel(test: Limits, stores: Any, claim: Claim) -> None:
+    stores.jobs.request_cancel(claim.job_id)
+    stores.owned.begin_cancel(claim)
+    stores.owned.finish_cancel(claim)
 
 
-def _rescue(test: Limits, jobs: Any, claim: Claim) -> None:
+def _rescue(test: Limits, stores: Any, claim: Claim) -> None:
     test.change(claim.job_id, lease_expires_at=base.LONG_AGO)
-    jobs.release_expired("another", [])
+    stores.queue.release_expired("another", [])
 
 
-def _rescue_canceled(test: Limits, jobs: Any, claim: Claim) -> None:
-    jobs.request_cancel(claim.job_id)
-    _rescue(test, jobs, claim)
+def _rescue_canceled(test: Limits, stores: Any, claim: Claim) -> None:
+    stores.jobs.request_cancel(claim.job_id)
+    _rescue(test, stores, claim)
 
 
 _WAYS_OUT: dict[str, Callable[[Limits, Any, Claim], Any]] = {
-    "finish": lambda test, jobs, claim: jobs.finish(
+    "finish": lambda test, stores, claim: stores.owned.finish(
         claim, 1000, 99, base.VERIFICATION
     ),
-    "fail": lambda test, jobs, claim: jobs.fail(
+    "fail": lambda test, stores, claim: stores.owned.fail(
         claim, ErrorCode.DESTINATION_QUOTA_EXCEEDED, "Full."
     ),
-    "retry": lambda test, jobs, claim: jobs.retry(
+    "retry": lambda test, stores, claim: stores.owned.retry(
         claim, 0, ErrorCode.SOURCE_BUSY, "Busy."
     ),
-    "give_back": lambda test, jobs, claim: jobs.give_back(claim),
+    "give_back": lambda test, stores, claim: stores.owned.give_back(claim),
     "cancel": _cancel,
     "rescue": _rescue,
     "rescue of a canceled one": _rescue_canceled,

@@ -20,7 +20,7 @@ from oslo_db import exception as db_exc
 
 from image_replicator import exception
 from image_replicator.db import migration
-from image_replicator.db import repository
+from image_replicator.db import stores as db_stores
 from image_replicator.tests.functional.db import base
 
 
@@ -45,39 +45,41 @@ class TestFile(base.SQLite):
 
     def test_an_old_schema_is_the_operators_to_upgrade(self) -> None:
         migration.upgrade(self.new_engine(), "expand")
-        jobs = self.new_repository()
+        stores = self.new_stores()
         self.assertEqual(
             [True, False],
-            [v.is_current for v in migration.versions(jobs.engine)],
+            [v.is_current for v in migration.versions(stores.database.engine)],
         )
 
     def test_a_file_of_somebody_elses_is_left_alone(self) -> None:
         engine = self.new_engine()
         with engine.begin() as connection:
             connection.execute(sa.text("CREATE TABLE theirs (id INTEGER)"))
-        jobs = self.new_repository()
-        self.assertRaises(db_exc.DBError, jobs.get, "job")
+        stores = self.new_stores()
+        self.assertRaises(db_exc.DBError, stores.jobs.get, "job")
         self.assertEqual(["theirs"], sa.inspect(engine).get_table_names())
 
     def test_nothing_is_there_before_the_first_use(self) -> None:
-        self.new_repository()
+        self.new_stores()
         self.assertEqual([], list(self.directory.iterdir()))
 
     def test_connections_are_used_again(self) -> None:
         """Opening one costs more than all that is then done with it."""
-        jobs = self.new_repository()
+        stores = self.new_stores()
         opened: list[object] = []
         sa.event.listen(
-            jobs.engine, "connect", lambda *args: opened.append(args)
+            stores.database.engine,
+            "connect",
+            lambda *args: opened.append(args),
         )
         for _each in range(3):
-            self.assertRaises(exception.JobNotFound, jobs.get, "job")
+            self.assertRaises(exception.JobNotFound, stores.jobs.get, "job")
         self.assertEqual([], opened)
 
     def test_it_is_no_database(self) -> None:
         (self.directory / "jobs.sqlite").write_text("no database " * 1000)
-        jobs = repository.JobRepository(base.configuration(self.url))
-        self.assertRaises(db_exc.DBError, jobs.get, "job")
+        stores = db_stores.open_stores(base.configuration(self.url))
+        self.assertRaises(db_exc.DBError, stores.jobs.get, "job")
 
 
 class TestDirectory(base.SQLite):
@@ -94,7 +96,7 @@ class TestDirectory(base.SQLite):
         return str(error)
 
     def _use(self) -> None:
-        self.new_repository().create(base.new_job())
+        self.new_stores().jobs.create(base.new_job())
 
     def test_it_is_made(self) -> None:
         self.addCleanup(os.umask, os.umask(0))
@@ -130,5 +132,5 @@ class TestDirectory(base.SQLite):
 
     def test_there_is_none_in_memory(self) -> None:
         for url in ("sqlite://", "sqlite:///:memory:"):
-            jobs = self.new_repository(url)
-            self.assertTrue(jobs.create(base.new_job()))
+            stores = self.new_stores(url)
+            self.assertTrue(stores.jobs.create(base.new_job()))

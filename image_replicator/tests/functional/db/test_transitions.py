@@ -19,7 +19,7 @@ from typing import NamedTuple
 from oslo_db.sqlalchemy import test_fixtures
 
 from image_replicator import exception
-from image_replicator.db.queue import JobQueue
+from image_replicator.db.stores import Stores
 from image_replicator.errors import ErrorCode
 from image_replicator.jobs import ACTIVE
 from image_replicator.jobs import Claim
@@ -48,13 +48,13 @@ STATES = [
 
 
 class Action(NamedTuple):
-    """A method of the repository that changes the status.
+    """A method of a store that changes the status.
 
     :ivar steps: where it leads to from where it may start.
     :ivar refusal: what it raises elsewhere; None if it finds nothing to do.
     """
 
-    call: Callable[[JobQueue, Claim], Any]
+    call: Callable[[Stores, Claim], Any]
     steps: dict[State, JobStatus]
     refusal: type[Exception] | None
 
@@ -64,7 +64,7 @@ CANCELING = State(S.CANCELING, True)
 
 ACTIONS = {
     "request_cancel": Action(
-        lambda jobs, claim: jobs.request_cancel(claim.job_id),
+        lambda stores, claim: stores.jobs.request_cancel(claim.job_id),
         {
             State(S.REPLICATE_REQUESTED, False): S.CANCEL_REQUESTED,
             REPLICATING: S.CANCEL_REQUESTED,
@@ -72,12 +72,12 @@ ACTIONS = {
         exception.Conflict,
     ),
     "claim_next": Action(
-        lambda jobs, claim: jobs.claim_next("another"),
+        lambda stores, claim: stores.queue.claim_next("another"),
         {State(S.REPLICATE_REQUESTED, False): S.REPLICATING},
         None,
     ),
     "claim_canceled": Action(
-        lambda jobs, claim: jobs.claim_canceled("another"),
+        lambda stores, claim: stores.queue.claim_canceled("another"),
         {
             State(S.CANCEL_REQUESTED, False): S.CANCELING,
             State(S.CANCELING, False): S.CANCELING,
@@ -85,7 +85,7 @@ ACTIONS = {
         None,
     ),
     "request_retry": Action(
-        lambda jobs, claim: jobs.request_retry(claim.job_id),
+        lambda stores, claim: stores.jobs.request_retry(claim.job_id),
         {
             State(S.CANCELED, True): S.REPLICATE_REQUESTED,
             State(S.ERROR, True): S.REPLICATE_REQUESTED,
@@ -93,36 +93,38 @@ ACTIONS = {
         exception.Conflict,
     ),
     "finish": Action(
-        lambda jobs, claim: jobs.finish(claim, 1000, 99, base.VERIFICATION),
+        lambda stores, claim: stores.owned.finish(
+            claim, 1000, 99, base.VERIFICATION
+        ),
         {REPLICATING: S.REPLICATED},
         exception.ClaimLost,
     ),
     "fail": Action(
-        lambda jobs, claim: jobs.fail(
+        lambda stores, claim: stores.owned.fail(
             claim, ErrorCode.DESTINATION_QUOTA_EXCEEDED, "No room is left."
         ),
         {REPLICATING: S.ERROR, CANCELING: S.ERROR},
         exception.ClaimLost,
     ),
     "give_back": Action(
-        lambda jobs, claim: jobs.give_back(claim),
+        lambda stores, claim: stores.owned.give_back(claim),
         {REPLICATING: S.REPLICATE_REQUESTED},
         exception.ClaimLost,
     ),
     "retry": Action(
-        lambda jobs, claim: jobs.retry(
+        lambda stores, claim: stores.owned.retry(
             claim, 1.0, ErrorCode.SOURCE_BUSY, "It was busy."
         ),
         {REPLICATING: S.REPLICATE_REQUESTED},
         exception.ClaimLost,
     ),
     "begin_cancel": Action(
-        lambda jobs, claim: jobs.begin_cancel(claim),
+        lambda stores, claim: stores.owned.begin_cancel(claim),
         {State(S.CANCEL_REQUESTED, True): S.CANCELING},
         exception.ClaimLost,
     ),
     "finish_cancel": Action(
-        lambda jobs, claim: jobs.finish_cancel(claim),
+        lambda stores, claim: stores.owned.finish_cancel(claim),
         {CANCELING: S.CANCELED},
         exception.ClaimLost,
     ),
@@ -132,26 +134,29 @@ ACTIONS = {
 ACTIVE_AND_OWNED = [
     state for state in STATES if state.owned and state.status in ACTIVE
 ]
-WRITES: dict[str, tuple[Callable[[JobQueue, Claim], Any], list[State]]] = {
+WRITES: dict[str, tuple[Callable[[Stores, Claim], Any], list[State]]] = {
     "reserve_image": (
-        lambda jobs, claim: jobs.reserve_image(claim, "image"),
+        lambda stores, claim: stores.owned.reserve_image(claim, "image"),
         ACTIVE_AND_OWNED,
     ),
     "image_created": (
-        lambda jobs, claim: jobs.image_created(claim, "image"),
+        lambda stores, claim: stores.owned.image_created(claim, "image"),
         ACTIVE_AND_OWNED,
     ),
     "image_removed": (
-        lambda jobs, claim: jobs.image_removed(claim),
+        lambda stores, claim: stores.owned.image_removed(claim),
         ACTIVE_AND_OWNED,
     ),
     "record_progress": (
-        lambda jobs, claim: jobs.record_progress(claim, 10, 5),
+        lambda stores, claim: stores.owned.record_progress(claim, 10, 5),
         ACTIVE_AND_OWNED,
     ),
-    "renew": (lambda jobs, claim: jobs.renew(claim), ACTIVE_AND_OWNED),
+    "renew": (
+        lambda stores, claim: stores.owned.renew(claim),
+        ACTIVE_AND_OWNED,
+    ),
     "postpone_cancel": (
-        lambda jobs, claim: jobs.postpone_cancel(claim, 1.0),
+        lambda stores, claim: stores.owned.postpone_cancel(claim, 1.0),
         ACTIVE_AND_OWNED,
     ),
 }
@@ -164,9 +169,9 @@ class Transitions(base.JobsMixin):
         job_id = self.insert_one(
             status=state.status,
             worker_id="owner" if state.owned else None,
-            attempts=1,
+            claim_number=1,
         )
-        return Claim(job_id=job_id, worker_id="owner", attempt=1)
+        return Claim(job_id=job_id, worker_id="owner", claim_number=1)
 
     def _forget(self) -> None:
         with self.engine.begin() as connection:
@@ -185,15 +190,15 @@ class Transitions(base.JobsMixin):
         claim = self._put(state)
         before = self.read(claim.job_id)
         if state in action.steps:
-            action.call(self.jobs, claim)
+            action.call(self.stores, claim)
             after = self.read(claim.job_id)
             self.assertEqual(action.steps[state], after["status"])
             self.assertLess(before["updated_at"], after["updated_at"])
             return
         if action.refusal is None:
-            self.assertIsNone(action.call(self.jobs, claim))
+            self.assertIsNone(action.call(self.stores, claim))
         else:
-            self.assertRaises(action.refusal, action.call, self.jobs, claim)
+            self.assertRaises(action.refusal, action.call, self.stores, claim)
         self.assertEqual(before, self.read(claim.job_id))
 
     def test_final_jobs_say_when_and_stand_in_nobodys_way(self) -> None:
@@ -201,7 +206,7 @@ class Transitions(base.JobsMixin):
             for state, to in action.steps.items():
                 with self._told(name, state):
                     claim = self._put(state)
-                    action.call(self.jobs, claim)
+                    action.call(self.stores, claim)
                     after = self.read(claim.job_id)
                     final = to in FINAL
                     self.assertEqual(final, after["active"] is None)
@@ -223,19 +228,19 @@ class Transitions(base.JobsMixin):
                     self._check_fence(call, state)
 
     def _check_fence(
-        self, call: Callable[[JobQueue, Claim], Any], state: State
+        self, call: Callable[[Stores, Claim], Any], state: State
     ) -> None:
         claim = self._put(state)
         before = self.read(claim.job_id)
         for wrong in (
-            Claim(job_id=claim.job_id, worker_id="another", attempt=1),
-            Claim(job_id=claim.job_id, worker_id="owner", attempt=0),
-            Claim(job_id=claim.job_id, worker_id="owner", attempt=2),
-            Claim(job_id="another", worker_id="owner", attempt=1),
+            Claim(job_id=claim.job_id, worker_id="another", claim_number=1),
+            Claim(job_id=claim.job_id, worker_id="owner", claim_number=0),
+            Claim(job_id=claim.job_id, worker_id="owner", claim_number=2),
+            Claim(job_id="another", worker_id="owner", claim_number=1),
         ):
-            self.assertRaises(exception.ClaimLost, call, self.jobs, wrong)
+            self.assertRaises(exception.ClaimLost, call, self.stores, wrong)
             self.assertEqual(before, self.read(claim.job_id))
-        call(self.jobs, claim)
+        call(self.stores, claim)
 
     def test_writes_to_a_job_that_is_over(self) -> None:
         for name, (call, states) in WRITES.items():
@@ -244,7 +249,7 @@ class Transitions(base.JobsMixin):
                     claim = self._put(state)
                     before = self.read(claim.job_id)
                     self.assertRaises(
-                        exception.ClaimLost, call, self.jobs, claim
+                        exception.ClaimLost, call, self.stores, claim
                     )
                     self.assertEqual(before, self.read(claim.job_id))
 

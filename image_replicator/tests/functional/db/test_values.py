@@ -106,19 +106,21 @@ class Clocks(base.JobsMixin):
     elsewhere: dict[str, str]
 
     def test_times_are_utc_wherever_the_session_lives(self) -> None:
-        jobs = self.new_queue(f"{self.url}?{parse.urlencode(self.elsewhere)}")
-        with jobs.engine.connect() as connection:
+        stores = self.new_stores(
+            f"{self.url}?{parse.urlencode(self.elsewhere)}"
+        )
+        with stores.database.engine.connect() as connection:
             local = connection.scalar(sa.text("SELECT LOCALTIMESTAMP"))
         now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
         # The session does live elsewhere, else this would prove nothing.
         self.assertGreater(local - now, 12 * 60 * MINUTE)
-        job = jobs.get(jobs.create(base.new_job()))
+        job = stores.jobs.get(stores.jobs.create(base.new_job()))
         self.assertIsNone(job.created_at.tzinfo)
         self.assertLess(abs(job.created_at - now), MINUTE)
-        _, claim = jobs.claim_next("worker")
-        jobs.finish(claim, 1000, 99, base.VERIFICATION)
+        _, claim = stores.queue.claim_next("worker")
+        stores.owned.finish(claim, 1000, 99, base.VERIFICATION)
         # Read in a session that lives in UTC, it is the same moment.
-        there = jobs.get(job.id).finished_at
+        there = stores.jobs.get(job.id).finished_at
         self.assertEqual(there, self.jobs.get(job.id).finished_at)
         self.assertLess(abs(there - now), MINUTE)
 
@@ -133,15 +135,15 @@ class TestValuesMariaDB(Values, Clocks, base.MariaDB):
     def test_the_clock_is_the_databases(self) -> None:
         """MariaDB lets a session believe that it is another time."""
         init = parse.quote("SET timestamp = 1000000000.25")
-        jobs = self.new_queue(f"{self.url}?init_command={init}")
-        job = jobs.get(jobs.create(base.new_job()))
+        stores = self.new_stores(f"{self.url}?init_command={init}")
+        job = stores.jobs.get(stores.jobs.create(base.new_job()))
         self.assertEqual(
             datetime.datetime(2001, 9, 9, 1, 46, 40, 250000), job.created_at
         )
 
     def test_the_charset_that_the_url_names_is_used(self) -> None:
-        jobs = self.new_queue(f"{self.url}?charset=latin1")
-        with jobs.engine.connect() as connection:
+        stores = self.new_stores(f"{self.url}?charset=latin1")
+        with stores.database.engine.connect() as connection:
             charset = connection.scalar(
                 sa.text("SELECT @@character_set_client")
             )

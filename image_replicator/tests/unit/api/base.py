@@ -34,11 +34,13 @@ from webtest import lint
 from devcloud import settings
 from image_replicator import api
 from image_replicator import context as ir_context
+from image_replicator import events
 from image_replicator import identity
 from image_replicator.api import router
 from image_replicator.conf import loading
+from image_replicator.db import database
+from image_replicator.db import jobs
 from image_replicator.db import models
-from image_replicator.db import repository
 from image_replicator.images import service
 from image_replicator.jobs import JobStatus
 
@@ -158,11 +160,11 @@ class ApiTestCase(testtools.TestCase):
 
         :param overrides: of the configuration, by section
         """
-        database = f"sqlite:///{self.directory}/jobs.sqlite"
+        url = f"sqlite:///{self.directory}/jobs.sqlite"
         values = settings.merge(
             {
                 "DEFAULT": {"region_id": "ot1"},
-                "database": {"connection": database},
+                "database": {"connection": url},
                 "service_auth": {
                     "auth_type": "password",
                     "auth_url": "http://127.0.0.1:1/v3",
@@ -175,7 +177,8 @@ class ApiTestCase(testtools.TestCase):
         self.conf = loading.load(config_file=str(path))
         self.extension = api.wrap(self.glance, self.conf)
         self.app = lint.middleware(self.extension)
-        self.repository = repository.JobRepository(self.conf)
+        self.database = database.Database(self.conf)
+        self.repository = jobs.JobStore(self.database, events.Events())
 
     # What Keystone would say; tests replace these.
 
@@ -273,13 +276,13 @@ class ApiTestCase(testtools.TestCase):
             "destination_tenant_id": DESTINATION,
             "image_size": 100,
             "bytes_copied": 0,
-            "attempts": 0,
+            "claim_number": 0,
             "request_id": "req-test",
             "created_at": _EPOCH,
             "updated_at": _EPOCH,
             **values,
         }
-        with self.repository.engine.begin() as connection:
+        with self.database.engine.begin() as connection:
             connection.execute(sa.insert(models.Job).values(row))
         job_id: str = row["id"]
         return job_id
@@ -297,7 +300,7 @@ class ApiTestCase(testtools.TestCase):
 
     def count_jobs(self) -> int:
         """Return how many jobs there are."""
-        with self.repository.engine.connect() as connection:
+        with self.database.engine.connect() as connection:
             count = sa.select(sa.func.count()).select_from(models.Job)
             return connection.scalars(count).one()
 

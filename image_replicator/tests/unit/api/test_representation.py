@@ -100,7 +100,7 @@ class TestTimes(RepresentationTestCase):
 
 class TestFigures(RepresentationTestCase):
     def test_attempts_are_those_of_this_run(self) -> None:
-        self.assert_shown({"attempts": 2}, attempts=7, attempts_uncounted=5)
+        self.assert_shown({"attempts": 2}, claim_number=7, uncounted_claims=5)
 
     def test_bytes_of_a_huge_image(self) -> None:
         figures = {
@@ -163,7 +163,7 @@ class TestError(RepresentationTestCase):
                 "attempts": 1,
                 "queue_position": 1,
             },
-            attempts=1,
+            claim_number=1,
             retry_at=_NOON,
             error_code="source_busy",
             error_message="Busy.",

@@ -22,8 +22,8 @@ from oslo_utils import uuidutils
 
 from image_replicator import context
 from image_replicator.api import router
+from image_replicator.db import jobs
 from image_replicator.db import models
-from image_replicator.db import repository
 from image_replicator.tests.unit.api import base
 
 _REQUEST_ID = r"\Areq-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z"
@@ -165,13 +165,13 @@ class TestDatabase(base.ApiTestCase):
         self.assert_unavailable()
 
     def test_schema_that_is_missing(self) -> None:
-        models.Base.metadata.drop_all(self.repository.engine)
+        models.Base.metadata.drop_all(self.database.engine)
         self.assert_unavailable()
 
     def test_no_connection_left(self) -> None:
         self.useFixture(
             fixtures.MockPatchObject(
-                repository.JobRepository,
+                jobs.JobStore,
                 "list",
                 side_effect=db_exc.DBError(),
             )
@@ -189,7 +189,7 @@ class TestFailure(base.ApiTestCase):
     ) -> None:
         self.useFixture(
             fixtures.MockPatchObject(
-                repository.JobRepository,
+                jobs.JobStore,
                 "list",
                 side_effect=ZeroDivisionError("in /etc/secret.conf"),
             )

@@ -31,7 +31,7 @@ class TestRetry(base.ApiTestCase):
     def test_job_is_queued_once_more(self) -> None:
         for status in (JobStatus.CANCELED, JobStatus.ERROR):
             job_id = self.add_job_that_is_over(
-                status=status, error_code="internal_error", attempts=5
+                status=status, error_code="internal_error", claim_number=5
             )
             response = self.retry(job_id)
             self.assertEqual(202, response.status_int, response.body)

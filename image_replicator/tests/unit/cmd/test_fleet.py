@@ -17,9 +17,9 @@ import json
 
 from image_replicator.cmd import manage
 from image_replicator.conf import loading
-from image_replicator.db import queue
+from image_replicator.db import stores
 from image_replicator.jobs import NewJob
-from image_replicator.jobs import NewWorker
+from image_replicator.jobs import WorkerDescription
 from image_replicator.tests.unit.cmd import base
 
 
@@ -27,8 +27,8 @@ class TestWorkerList(base.CommandTestCase):
     def setUp(self) -> None:
         super().setUp()
         argv = ["--config-file", str(self.config_file)]
-        self.queue = queue.JobQueue(loading.load(argv))
-        self.addCleanup(self.queue.engine.dispose)
+        self.stores = stores.open_stores(loading.load(argv))
+        self.addCleanup(self.stores.database.engine.dispose)
 
     def _list(self, *argv: str) -> str:
         done = self.call(manage.main, "worker", "list", *argv)
@@ -36,8 +36,8 @@ class TestWorkerList(base.CommandTestCase):
         return done.output
 
     def _show(self, worker_id: str, regions: str | None = None) -> None:
-        self.queue.show_sign_of_life(
-            NewWorker(
+        self.stores.workers.register(
+            WorkerDescription(
                 id=worker_id,
                 host=f"host-of-{worker_id}",
                 version="1.2.3",
@@ -47,7 +47,7 @@ class TestWorkerList(base.CommandTestCase):
         )
 
     def _give_job(self, worker_id: str) -> str:
-        job_id = self.queue.create(
+        job_id = self.stores.jobs.create(
             NewJob(
                 source_image_id="image",
                 source_image_name="name",
@@ -59,11 +59,11 @@ class TestWorkerList(base.CommandTestCase):
                 request_id="req-1",
             )
         )
-        self.assertIsNotNone(self.queue.claim_next(worker_id))
+        self.assertIsNotNone(self.stores.queue.claim_next(worker_id))
         return job_id
 
     def _silence(self, worker_id: str) -> None:
-        with self.queue.engine.begin() as connection:
+        with self.stores.database.engine.begin() as connection:
             connection.exec_driver_sql(
                 "UPDATE workers SET seen_at = "
                 "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-61 seconds') "

@@ -21,7 +21,7 @@ from oslo_utils import uuidutils
 
 from image_replicator.cmd import manage
 from image_replicator.conf import loading
-from image_replicator.db import queue
+from image_replicator.db import stores
 from image_replicator.jobs import NewJob
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.cmd import base
@@ -79,9 +79,9 @@ class TestOrphans(base.CommandTestCase):
     def _answer_for(self, image_id: str) -> None:
         """Have a job that fills this image."""
         argv = ["--config-file", str(self.config_file)]
-        jobs = queue.JobQueue(loading.load(argv))
-        self.addCleanup(jobs.engine.dispose)
-        jobs.create(
+        opened = stores.open_stores(loading.load(argv))
+        self.addCleanup(opened.database.engine.dispose)
+        opened.jobs.create(
             NewJob(
                 source_image_id="image",
                 source_image_name="name",
@@ -93,9 +93,9 @@ class TestOrphans(base.CommandTestCase):
                 request_id="req-1",
             )
         )
-        claimed = jobs.claim_next("worker")
+        claimed = opened.queue.claim_next("worker")
         assert claimed
-        jobs.reserve_image(claimed[1], image_id)
+        opened.owned.reserve_image(claimed[1], image_id)
 
     def test_there_is_none(self) -> None:
         self.assertEqual([], self._found())

@@ -26,7 +26,7 @@ from oslo_utils import uuidutils
 
 from image_replicator import jobs
 from image_replicator.conf import loading
-from image_replicator.db import queue
+from image_replicator.db import stores
 from image_replicator.tests.unit import glances
 from image_replicator.worker import finalize
 from image_replicator.worker import range_reader
@@ -70,7 +70,7 @@ class WorkerTestCase(testtools.TestCase):
             "[transfer]\nchunk_size = 65536\n"
         )
         self.conf = loading.load(config_file=str(path))
-        self.repository = queue.JobQueue(self.conf)
+        self.stores = stores.open_stores(self.conf)
 
     def new_job(
         self,
@@ -84,7 +84,7 @@ class WorkerTestCase(testtools.TestCase):
         """
         image_id = uuidutils.generate_uuid()
         self.source.add(image_id, data, **properties)
-        return self.repository.create(
+        return self.stores.jobs.create(
             jobs.NewJob(
                 source_image_id=image_id,
                 source_image_name="",
@@ -100,13 +100,13 @@ class WorkerTestCase(testtools.TestCase):
 
     def claim(self) -> tuple[jobs.Job, jobs.Claim]:
         """Take the oldest job that waits."""
-        claimed = self.repository.claim_next(WORKER)
+        claimed = self.stores.queue.claim_next(WORKER)
         assert claimed
         return claimed
 
     def source_image(self, job_id: str) -> dict[str, Any]:
         """Return a job's image at the source, to be changed there."""
-        return self.source.images[self.repository.get(job_id).source_image_id]
+        return self.source.images[self.stores.jobs.get(job_id).source_image_id]
 
     def wait_until(self, holds: Callable[[], Any], what: str) -> None:
         """Wait until a condition holds."""
@@ -119,10 +119,10 @@ class WorkerTestCase(testtools.TestCase):
     def wait_for(self, job_id: str, *statuses: str) -> jobs.Job:
         """Wait until a job has one of these statuses, and return it."""
         self.wait_until(
-            lambda: self.repository.get(job_id).status in statuses,
+            lambda: self.stores.jobs.get(job_id).status in statuses,
             f"one of {statuses}",
         )
-        return self.repository.get(job_id)
+        return self.stores.jobs.get(job_id)
 
 
 class Gate:

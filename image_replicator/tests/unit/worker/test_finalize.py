@@ -45,25 +45,28 @@ class FinalizeTestCase(base.WorkerTestCase):
         super().setUp()
         self.clients = clients.ImageClients(self.conf, self.session)
         self.finalizer = finalize.Finalizer(
-            self.repository, self.clients, retry_delay=0.0
+            self.stores.owned,
+            self.stores.leftovers,
+            self.clients,
+            retry_delay=0.0,
         )
         self.new_job()
         self.job, self.held = self.claim()
 
     def reserve(self) -> None:
         """Come as far as naming the image."""
-        self.repository.reserve_image(self.held, IMAGE_ID)
+        self.stores.owned.reserve_image(self.held, IMAGE_ID)
 
     def create(self, **properties: object) -> None:
         """Come as far as having it."""
         self.reserve()
         self.destination.add(IMAGE_ID, b"", **properties)
-        self.repository.image_created(self.held, IMAGE_ID)
+        self.stores.owned.image_created(self.held, IMAGE_ID)
 
     def finalize(self, end: outcome.Outcome) -> jobs.Job:
         """Finalize, and return the row."""
         self.finalizer.finalize(self.job, self.held, end)
-        return self.repository.get(self.job.id)
+        return self.stores.jobs.get(self.job.id)
 
     def assert_clean(self, row: jobs.Job) -> None:
         self.assertEqual({}, self.destination.images)
@@ -99,7 +102,7 @@ class TestEnds(FinalizeTestCase):
 
     def test_canceled(self) -> None:
         self.create()
-        self.repository.request_cancel(self.job.id)
+        self.stores.jobs.request_cancel(self.job.id)
         row = self.finalize(outcome.StopReason.CANCELED)
         self.assertEqual("canceled", row.status)
         self.assertIsNone(row.error_code)
@@ -113,7 +116,7 @@ class TestEnds(FinalizeTestCase):
             (
                 row.status,
                 row.worker_id,
-                row.attempts_of_run,
+                row.attempts,
                 row.bytes_copied,
             ),
         )
@@ -124,17 +127,17 @@ class TestEnds(FinalizeTestCase):
         self.assertRaises(
             exception.ClaimLost, self.finalize, outcome.StopReason.CLAIM_LOST
         )
-        row = self.repository.get(self.job.id)
+        row = self.stores.jobs.get(self.job.id)
         self.assertEqual("replicating", row.status)
         self.assertIn(IMAGE_ID, self.destination.images)
 
     def test_canceled_before_any_worker_had_it(self) -> None:
         self.finalize(outcome.StopReason.SHUTDOWN)
-        self.repository.request_cancel(self.job.id)
-        claimed = self.repository.claim_canceled("another")
+        self.stores.jobs.request_cancel(self.job.id)
+        claimed = self.stores.queue.claim_canceled("another")
         assert claimed
         self.finalizer.finalize(*claimed, outcome.StopReason.CANCELED)
-        row = self.repository.get(self.job.id)
+        row = self.stores.jobs.get(self.job.id)
         self.assertEqual("canceled", row.status)
         self.assertEqual([], self.destination.seen)
 
@@ -145,7 +148,7 @@ class TestCancelAtTheLastMoment(FinalizeTestCase):
             self.new_job()
             self.job, self.held = self.claim()
             self.create(protected=True)
-            self.repository.request_cancel(self.job.id)
+            self.stores.jobs.request_cancel(self.job.id)
             row = self.finalize(end)
             self.assertEqual("canceled", row.status)
             self.assert_clean(row)
@@ -225,14 +228,14 @@ class TestCleaning(FinalizeTestCase):
         )
         self.assertEqual(IMAGE_ID, row.reserved_image_id)
         self.assertIn("Broken", self.logger.output)
-        (left,) = self.repository.left_behind(10)
+        (left,) = self.stores.leftovers.find(10)
         self.assertRaises(
             exception.TransferError, self.finalizer.remove_leftover, left
         )
         self.destination.on("DELETE", "image", self.destination.behave)
         self.finalizer.remove_leftover(left)
-        self.assert_clean(self.repository.get(self.job.id))
-        self.assertEqual([], self.repository.left_behind(10))
+        self.assert_clean(self.stores.jobs.get(self.job.id))
+        self.assertEqual([], self.stores.leftovers.find(10))
 
     def test_the_next_attempt_removes_it_as_well(self) -> None:
         self.create()
@@ -240,22 +243,22 @@ class TestCleaning(FinalizeTestCase):
         row = self.finalize(dataclasses.replace(FAILED, retry_in=0.0))
         self.assertEqual("replicate_requested", row.status)
         self.assertEqual(IMAGE_ID, row.reserved_image_id)
-        self.assertEqual([], self.repository.left_behind(10))
+        self.assertEqual([], self.stores.leftovers.find(10))
 
     def test_a_sweep_does_no_harm_to_a_job_that_is_run_again(self) -> None:
         self.create()
         self.destination.on("DELETE", "image", glances.saying(500))
         self.finalize(FAILED)
         self.destination.on("DELETE", "image", self.destination.behave)
-        (left,) = self.repository.left_behind(10)
-        self.repository.request_retry(self.job.id)
+        (left,) = self.stores.leftovers.find(10)
+        self.stores.jobs.request_retry(self.job.id)
         _job, claim = self.claim()
         other = IMAGE_ID.replace("0f", "1f")
-        self.repository.reserve_image(claim, other)
+        self.stores.owned.reserve_image(claim, other)
         self.destination.add(other, b"")
-        self.repository.image_created(claim, other)
+        self.stores.owned.image_created(claim, other)
         self.finalizer.remove_leftover(left)
-        row = self.repository.get(self.job.id)
+        row = self.stores.jobs.get(self.job.id)
         self.assertEqual(
             (other, other), (row.reserved_image_id, row.destination_image_id)
         )
@@ -264,15 +267,15 @@ class TestCleaning(FinalizeTestCase):
     def test_a_cancel_waits_for_a_destination_that_is_away(self) -> None:
         self.create()
         self.destination.on("DELETE", "image", glances.hanging_up)
-        self.repository.request_cancel(self.job.id)
+        self.stores.jobs.request_cancel(self.job.id)
         row = self.finalize(outcome.StopReason.CANCELED)
         self.assertEqual(("canceling", None), (row.status, row.worker_id))
         self.assertEqual(IMAGE_ID, row.reserved_image_id)
         self.destination.on("DELETE", "image", self.destination.behave)
-        claimed = self.repository.claim_canceled("another")
+        claimed = self.stores.queue.claim_canceled("another")
         assert claimed
         self.finalizer.finalize(*claimed, outcome.StopReason.CANCELED)
-        row = self.repository.get(self.job.id)
+        row = self.stores.jobs.get(self.job.id)
         self.assertEqual("canceled", row.status)
         self.assert_clean(row)
 
@@ -280,7 +283,7 @@ class TestCleaning(FinalizeTestCase):
         self.create()
         for method in ("DELETE", "PATCH"):
             self.destination.on(method, "image", glances.saying(403, b"Mine"))
-        self.repository.request_cancel(self.job.id)
+        self.stores.jobs.request_cancel(self.job.id)
         row = self.finalize(outcome.StopReason.CANCELED)
         self.assertEqual(
             ("error", "cleanup_failed"), (row.status, row.error_code)
@@ -297,8 +300,8 @@ class TestCleaning(FinalizeTestCase):
 
     def test_a_cancel_that_broke_off_can_be_taken_up(self) -> None:
         self.create()
-        self.repository.request_cancel(self.job.id)
-        self.repository.begin_cancel(self.held)
+        self.stores.jobs.request_cancel(self.job.id)
+        self.stores.owned.begin_cancel(self.held)
         row = self.finalize(outcome.StopReason.CANCELED)
         self.assertEqual("canceled", row.status)
         self.assert_clean(row)
@@ -306,8 +309,8 @@ class TestCleaning(FinalizeTestCase):
 
 class TestFence(FinalizeTestCase):
     def test_another_worker_s_image_is_not_touched(self) -> None:
-        self.repository.give_back(self.held)
-        claimed = self.repository.claim_next("another")
+        self.stores.owned.give_back(self.held)
+        claimed = self.stores.queue.claim_next("another")
         assert claimed
         _job, self.held = claimed
         self.create()
@@ -322,7 +325,7 @@ class TestFence(FinalizeTestCase):
             )
         self.assertEqual([], self.destination.seen)
         self.assertEqual(
-            "replicating", self.repository.get(self.job.id).status
+            "replicating", self.stores.jobs.get(self.job.id).status
         )
 
     def test_an_end_is_written_once(self) -> None:
@@ -331,4 +334,6 @@ class TestFence(FinalizeTestCase):
         for end in ENDS:
             self.assertRaises(exception.ClaimLost, self.finalize, end)
         self.assertIn(IMAGE_ID, self.destination.images)
-        self.assertEqual("replicated", self.repository.get(self.job.id).status)
+        self.assertEqual(
+            "replicated", self.stores.jobs.get(self.job.id).status
+        )

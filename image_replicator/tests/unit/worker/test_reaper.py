@@ -25,7 +25,7 @@ class TestStalledJobReaper(base.WorkerTestCase):
         super().setUp()
         self.now = 0.0
         self.reaper = reaper.StalledJobReaper(
-            self.repository,
+            self.stores.queue,
             availability.DatabaseAvailability(),
             "another",
             30,
@@ -37,13 +37,13 @@ class TestStalledJobReaper(base.WorkerTestCase):
         self.now = now
         self.new_job()
         job, _claim = self.claim()
-        with self.repository.engine.begin() as connection:
+        with self.stores.database.engine.begin() as connection:
             connection.execute(
                 sa.update(models.Job).values(lease_expires_at=job.created_at)
             )
         self.reaper.run([])
-        released = self.repository.get(job.id).worker_id is None
-        with self.repository.engine.begin() as connection:
+        released = self.stores.jobs.get(job.id).worker_id is None
+        with self.stores.database.engine.begin() as connection:
             connection.execute(sa.delete(models.Job))
         return released
 

@@ -27,7 +27,7 @@ class TestRegistration(base.WorkerTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.now = 0.0
-        self.worker = jobs.NewWorker(
+        self.worker = jobs.WorkerDescription(
             id=base.WORKER,
             host="here",
             version="1.2.3",
@@ -35,15 +35,15 @@ class TestRegistration(base.WorkerTestCase):
             destination_regions="ot2,ot3",
         )
         self.registration = registration.Registration(
-            self.repository,
+            self.stores.workers,
             availability.DatabaseAvailability(),
             self.worker,
             15,
             clock=lambda: self.now,
         )
 
-    def _seen(self) -> list[jobs.Worker]:
-        return [worker for worker, *_more in self.repository.workers()]
+    def _seen(self) -> list[jobs.RegisteredWorker]:
+        return [listed.worker for listed in self.stores.workers.list()]
 
     def test_the_worker_is_shown_as_it_is(self) -> None:
         self.registration.run()
@@ -64,7 +64,7 @@ class TestRegistration(base.WorkerTestCase):
         self.assertEqual([0, 15, 30], signs)
 
     def _forget(self) -> None:
-        with self.repository.engine.begin() as connection:
+        with self.stores.database.engine.begin() as connection:
             connection.execute(sa.delete(models.Worker))
 
     def test_it_begins_once(self) -> None:
@@ -84,8 +84,8 @@ class TestRegistration(base.WorkerTestCase):
         self.registration.run()
         for name, hours in (("quiet", 23), ("gone", 25)):
             other = dataclasses.replace(self.worker, id=name)
-            self.repository.show_sign_of_life(other)
-            with self.repository.engine.begin() as connection:
+            self.stores.workers.register(other)
+            with self.stores.database.engine.begin() as connection:
                 connection.execute(
                     sa.update(models.Worker)
                     .where(models.Worker.id == name)

@@ -29,7 +29,7 @@ class TestLeftoverSweeper(base.WorkerTestCase):
         self.removed: list[str] = []
         self.refused: list[str] = []
         self.sweeper = sweeper.LeftoverSweeper(
-            self.repository,
+            self.stores.leftovers,
             availability.DatabaseAvailability(),
             self._remove,
             300,
@@ -42,14 +42,14 @@ class TestLeftoverSweeper(base.WorkerTestCase):
             raise exception.TransferError(
                 ErrorCode.DESTINATION_FAILED, "Not now."
             )
-        self.repository.image_swept(job)
+        self.stores.leftovers.record_removed(job)
 
     def _leave(self) -> str:
         """Have a job that is over, and left an image."""
         job_id = self.new_job(b"")
         _job, claim = self.claim()
-        self.repository.reserve_image(claim, uuidutils.generate_uuid())
-        self.repository.fail(claim, ErrorCode.SOURCE_BUSY, "The words.")
+        self.stores.owned.reserve_image(claim, uuidutils.generate_uuid())
+        self.stores.owned.fail(claim, ErrorCode.SOURCE_BUSY, "The words.")
         return job_id
 
     def test_what_is_left_is_removed(self) -> None:
@@ -77,7 +77,7 @@ class TestLeftoverSweeper(base.WorkerTestCase):
         self.sweeper.run()
         self.assertEqual(set(left), set(self.removed))
         for job_id in left:
-            row = self.repository.get(job_id)
+            row = self.stores.jobs.get(job_id)
             self.assertIs(
                 job_id in self.refused, row.reserved_image_id is not None
             )

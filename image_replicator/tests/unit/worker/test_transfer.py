@@ -50,7 +50,7 @@ class TransferTestCase(base.WorkerTestCase):
         self.copy = transfer.Transfer(
             self.job,
             self.claimed,
-            queue=self.repository,
+            owned=self.stores.owned,
             database=availability.DatabaseAvailability(),
             source=glances.image_client(own.session, "ot1", Side.SOURCE),
             destination=glances.image_client(own.session),
@@ -99,7 +99,7 @@ class TestCopy(TransferTestCase):
         rows = []
 
         def look(handler: glances.Handler) -> None:
-            rows.append(self.repository.get(self.job.id))
+            rows.append(self.stores.jobs.get(self.job.id))
             self.destination.behave(handler)
 
         self.destination.on("POST", "images", look)
@@ -108,7 +108,7 @@ class TestCopy(TransferTestCase):
         (row,) = rows
         self.assertEqual(self.image()["id"], row.reserved_image_id)
         self.assertIsNone(row.destination_image_id)
-        row = self.repository.get(self.job.id)
+        row = self.stores.jobs.get(self.job.id)
         self.assertEqual(self.image()["id"], row.destination_image_id)
 
     def test_an_image_without_bytes(self) -> None:
@@ -176,9 +176,9 @@ class TestCopy(TransferTestCase):
         _job, claim = self.claim()
         left = "0f5c9d4e-3a8a-4d0e-8a1e-0d6a4f3f2b10"
         self.destination.add(left, b"", protected=True)
-        self.repository.reserve_image(claim, left)
-        self.repository.image_created(claim, left)
-        self.repository.give_back(claim)
+        self.stores.owned.reserve_image(claim, left)
+        self.stores.owned.image_created(claim, left)
+        self.stores.owned.give_back(claim)
         self.prepare()
         self.copy.run()
         self.assertNotEqual(left, self.image()["id"])
@@ -187,8 +187,8 @@ class TestCopy(TransferTestCase):
         self.new_job()
         _job, claim = self.claim()
         lost = "0f5c9d4e-3a8a-4d0e-8a1e-0d6a4f3f2b10"
-        self.repository.reserve_image(claim, lost)
-        self.repository.give_back(claim)
+        self.stores.owned.reserve_image(claim, lost)
+        self.stores.owned.give_back(claim)
         self.prepare()
         self.copy.run()
         self.assertNotEqual(lost, self.image()["id"])

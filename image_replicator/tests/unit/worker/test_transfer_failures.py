@@ -112,7 +112,7 @@ class TestDestinationFailures(test_transfer.TransferTestCase):
         self.assertIn(
             "Too many", self.assert_fails("destination_quota_exceeded")
         )
-        row = self.repository.get(self.job.id)
+        row = self.stores.jobs.get(self.job.id)
         self.assertIsNone(row.reserved_image_id)
 
     def test_it_is_not_known_whether_there_is_an_image(self) -> None:
@@ -120,7 +120,7 @@ class TestDestinationFailures(test_transfer.TransferTestCase):
             self.destination.on("POST", "images", answer)
             self.begin()
             self.assertRaises(exception.TransferError, self.copy.run)
-            row = self.repository.get(self.job.id)
+            row = self.stores.jobs.get(self.job.id)
             self.assertIsNotNone(row.reserved_image_id)
             self.assertIsNone(row.destination_image_id)
 

@@ -61,7 +61,7 @@ class TestStop(test_transfer.TransferTestCase):
 
     def test_while_the_image_is_created(self) -> None:
         self._stop_at(self.destination, "POST", "images")
-        row = self.repository.get(self.job.id)
+        row = self.stores.jobs.get(self.job.id)
         self.assertIsNotNone(row.reserved_image_id)
 
     def test_between_reserving_the_id_and_creating_the_image(self) -> None:
@@ -69,9 +69,9 @@ class TestStop(test_transfer.TransferTestCase):
             reserve(*args)
             self.copy.stop(StopReason.SHUTDOWN)
 
-        reserve = self.repository.reserve_image
+        reserve = self.stores.owned.reserve_image
         self.useFixture(
-            fixtures.MockPatchObject(self.repository, "reserve_image", stop)
+            fixtures.MockPatchObject(self.stores.owned, "reserve_image", stop)
         )
         self.begin()
         self.assertRaises(transfer.Stopped, self.copy.run)
@@ -137,8 +137,8 @@ class TestStop(test_transfer.TransferTestCase):
 
     def test_a_claim_that_is_lost_is_found_out(self) -> None:
         def lose(handler: glances.Handler) -> None:
-            self.repository.give_back(self.claimed)
-            self.repository.claim_next("another")
+            self.stores.owned.give_back(self.claimed)
+            self.stores.queue.claim_next("another")
             self.source.behave(handler)
 
         self.source.on("GET", "image", lose)

@@ -35,7 +35,7 @@ class WorkerProcessTestCase(base.WorkerTestCase):
             )
         )
         self.set(progress_interval=0.1)
-        self.worker = worker.Worker(self.conf, self.repository, self.session)
+        self.worker = worker.Worker(self.conf, self.stores, self.session)
 
     def start(self) -> None:
         """Let the worker run; it ends with the test."""
@@ -81,10 +81,10 @@ class WorkerProcessTestCase(base.WorkerTestCase):
         return gate
 
     def assert_given_back(self, job_id: str) -> None:
-        row = self.repository.get(job_id)
+        row = self.stores.jobs.get(job_id)
         self.assertEqual(
             ("replicate_requested", None, 0),
-            (row.status, row.worker_id, row.attempts_of_run),
+            (row.status, row.worker_id, row.attempts),
         )
         self.assertEqual({}, self.destination.images)
 
@@ -100,7 +100,7 @@ class TestWork(WorkerProcessTestCase):
         self.assertEqual(6, len(self.destination.images))
 
     def test_two_workers_do_each_job_once(self) -> None:
-        other = worker.Worker(self.conf, self.repository, self.session)
+        other = worker.Worker(self.conf, self.stores, self.session)
         self.assertNotEqual(self.worker.worker_id, other.worker_id)
         job_ids = [self.new_job(b"small") for _ in range(20)]
         self.start()
@@ -121,7 +121,7 @@ class TestWork(WorkerProcessTestCase):
             lambda: self.destination.count("PUT", "file") == 2, "two uploads"
         )
         # A waiting job that is canceled shows that the worker looks on.
-        self.repository.request_cancel(job_ids[-1])
+        self.stores.jobs.request_cancel(job_ids[-1])
         self.wait_for(job_ids.pop(), "canceled")
         self.assertEqual(2, self.destination.count("PUT", "file"))
         gate.open()
@@ -160,7 +160,7 @@ class TestWork(WorkerProcessTestCase):
         job_id = self.new_job(base.DATA * 128)
         self.start()
         self.wait_until(
-            lambda: 0 < self.repository.get(job_id).copy_progress < 100,
+            lambda: 0 < self.stores.jobs.get(job_id).copy_progress < 100,
             "progress",
         )
         gate.open()
@@ -173,7 +173,7 @@ class TestCancel(WorkerProcessTestCase):
         job_id = self.new_job(base.DATA * 128)
         self.start()
         self.assertTrue(gate.reached.wait(base.PATIENCE))
-        self.repository.request_cancel(job_id)
+        self.stores.jobs.request_cancel(job_id)
         row = self.wait_for(job_id, "canceled", "error", "replicated")
         self.assertEqual("canceled", row.status)
         self.assertIsNone(row.destination_image_id)
@@ -185,16 +185,16 @@ class TestCancel(WorkerProcessTestCase):
         running, waiting = self.new_job(), self.new_job()
         self.start()
         self.assertTrue(gate.reached.wait(base.PATIENCE))
-        self.repository.request_cancel(waiting)
+        self.stores.jobs.request_cancel(waiting)
         self.wait_for(waiting, "canceled")
-        self.assertEqual("replicating", self.repository.get(running).status)
+        self.assertEqual("replicating", self.stores.jobs.get(running).status)
 
     def test_a_copy_whose_last_byte_is_verified(self) -> None:
         """Whatever the worker did by then, it is undone."""
 
         def cancel(handler: glances.Handler) -> None:
-            if self.repository.get(job_id).status == "replicating":
-                self.repository.request_cancel(job_id)
+            if self.stores.jobs.get(job_id).status == "replicating":
+                self.stores.jobs.request_cancel(job_id)
             self.destination.behave(handler)
 
         self.destination.on("PATCH", "image", cancel)
@@ -208,7 +208,7 @@ class TestCancel(WorkerProcessTestCase):
     def test_a_copy_that_fails_at_the_same_time(self) -> None:
         def cancel(handler: glances.Handler) -> None:
             handler.body()
-            self.repository.request_cancel(job_id)
+            self.stores.jobs.request_cancel(job_id)
             handler.answer(500)
 
         self.destination.on("PUT", "file", cancel)
@@ -224,7 +224,7 @@ class TestFaults(WorkerProcessTestCase):
 
     def test_a_database_that_is_away_when_a_job_is_looked_for(self) -> None:
         self.disturb(
-            self.repository,
+            self.stores.queue,
             "claim_next",
             db_exc.DBConnectionError(),
             RuntimeError("unforeseen"),
@@ -235,16 +235,16 @@ class TestFaults(WorkerProcessTestCase):
 
     def test_a_database_that_is_away_when_a_cancel_is_looked_for(self) -> None:
         self.disturb(
-            self.repository, "claim_canceled", db_exc.DBConnectionError()
+            self.stores.queue, "claim_canceled", db_exc.DBConnectionError()
         )
         job_id = self.new_job()
-        self.repository.request_cancel(job_id)
+        self.stores.jobs.request_cancel(job_id)
         self.start()
         self.wait_for(job_id, "canceled")
 
     def test_a_database_that_is_away_when_progress_is_written(self) -> None:
         written = self.disturb(
-            self.repository,
+            self.stores.owned,
             "record_progress",
             db_exc.DBConnectionError(),
             RuntimeError("unforeseen"),
@@ -258,7 +258,7 @@ class TestFaults(WorkerProcessTestCase):
 
     def test_a_database_that_is_away_when_a_copy_ends(self) -> None:
         self.disturb(
-            self.repository,
+            self.stores.owned,
             "finish",
             db_exc.DBConnectionError(),
             db_exc.DBConnectionError(),
@@ -271,7 +271,7 @@ class TestFaults(WorkerProcessTestCase):
 
     def test_a_copy_that_fails_for_an_unforeseen_reason(self) -> None:
         self.disturb(
-            self.repository, "image_created", RuntimeError("a secret")
+            self.stores.owned, "image_created", RuntimeError("a secret")
         )
         job_ids = [self.new_job(), self.new_job()]
         self.set(concurrency=1)
@@ -285,7 +285,7 @@ class TestFaults(WorkerProcessTestCase):
         self.assertEqual(1, len(self.destination.images))
 
     def test_an_end_that_fails_for_an_unforeseen_reason(self) -> None:
-        self.disturb(self.repository, "finish", RuntimeError("unforeseen"))
+        self.disturb(self.stores.owned, "finish", RuntimeError("unforeseen"))
         job_id = self.new_job()
         self.start()
         row = self.wait_for(job_id, "error", "replicated")
@@ -299,7 +299,7 @@ class TestFaults(WorkerProcessTestCase):
         stuck, other = self.new_job(), self.new_job()
         self.start()
         self.wait_for(other, "replicated")
-        self.assertEqual("replicating", self.repository.get(stuck).status)
+        self.assertEqual("replicating", self.stores.jobs.get(stuck).status)
 
     def test_a_job_that_was_lost_is_left_alone(self) -> None:
         gate = self.hold_upload()
@@ -307,19 +307,19 @@ class TestFaults(WorkerProcessTestCase):
         self.start()
         self.assertTrue(gate.reached.wait(base.PATIENCE))
         held = jobs.Claim(
-            job_id=job_id, worker_id=self.worker.worker_id, attempt=1
+            job_id=job_id, worker_id=self.worker.worker_id, claim_number=1
         )
-        self.disturb(self.repository, "claim_next").side_effect = [
+        self.disturb(self.stores.queue, "claim_next").side_effect = [
             None
         ] * 10**6
-        self.repository.give_back(held)
+        self.stores.owned.give_back(held)
         self.wait_until(
             lambda: "stopped, as the job does not" in self.logger.output,
             "a stop",
         )
         self.worker.stop()
         self.assert_ends()
-        row = self.repository.get(job_id)
+        row = self.stores.jobs.get(job_id)
         self.assertEqual("replicate_requested", row.status)
         # It is the next one's to remove.
         self.assertEqual(

@@ -36,12 +36,12 @@ WORDS = ("does not serve us", "serves us again")
 
 class TestRegistration(test_worker.WorkerProcessTestCase):
     def _seen(self) -> list[str]:
-        return [entry.id for entry, *_ in self.repository.workers()]
+        return [listed.worker.id for listed in self.stores.workers.list()]
 
     def test_operators_see_it_while_it_is_there(self) -> None:
         self.start()
         self.wait_until(self._seen, "a sign of life")
-        ((entry, _silent, working_on),) = self.repository.workers()
+        ((entry, _silent, working_on),) = self.stores.workers.list()
         self.assertEqual(
             (self.worker.worker_id, "here", 4, None, []),
             (
@@ -58,20 +58,20 @@ class TestRegistration(test_worker.WorkerProcessTestCase):
 
     def test_operators_see_what_it_does(self) -> None:
         self.set(destination_regions=["ot2", "ot3"])
-        self.worker = worker.Worker(self.conf, self.repository, self.session)
+        self.worker = worker.Worker(self.conf, self.stores, self.session)
         gate = self.hold_upload()
         job_id = self.new_job()
         self.start()
         self.assertTrue(gate.reached.wait(base.PATIENCE))
         self.wait_until(self._seen, "a sign of life")
-        ((entry, _silent, working_on),) = self.repository.workers()
+        ((entry, _silent, working_on),) = self.stores.workers.list()
         self.assertEqual("ot2,ot3", entry.destination_regions)
         self.assertEqual([job_id], working_on)
         gate.open()
 
     def test_a_farewell_that_fails_does_not_keep_it(self) -> None:
         self.disturb(
-            self.repository, "say_goodbye", db_exc.DBConnectionError()
+            self.stores.workers, "unregister", db_exc.DBConnectionError()
         )
         self.start()
         self.wait_until(self._seen, "a sign of life")
@@ -83,7 +83,7 @@ class TestSweep(test_worker.WorkerProcessTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.set(retry_max_delay=0.05)
-        self.worker = worker.Worker(self.conf, self.repository, self.session)
+        self.worker = worker.Worker(self.conf, self.stores, self.session)
 
     def test_what_a_job_left_is_removed_once_that_is_possible(self) -> None:
         self.destination.on("PUT", "file", glances.saying(413))
@@ -103,35 +103,35 @@ class TestSweep(test_worker.WorkerProcessTestCase):
         self.assertIn("still cannot be removed", self.logger.output)
         self.destination.on("DELETE", "image", self.destination.behave)
         self.wait_until(
-            lambda: self.repository.get(job_id).reserved_image_id is None,
+            lambda: self.stores.jobs.get(job_id).reserved_image_id is None,
             "swept",
         )
         self.assertEqual({}, self.destination.images)
-        row = self.repository.get(job_id)
+        row = self.stores.jobs.get(job_id)
         self.assertEqual(
             ("error", None), (row.status, row.destination_image_id)
         )
 
     def test_a_sweep_that_fails_does_not_end_the_rest(self) -> None:
         swept = self.disturb(
-            self.repository, "left_behind", RuntimeError("unforeseen")
+            self.stores.leftovers, "find", RuntimeError("unforeseen")
         )
         self.start()
         self.wait_until(lambda: swept.call_count > 1, "a second sweep")
         job_id = self.new_job()
-        self.repository.request_cancel(job_id)
+        self.stores.jobs.request_cancel(job_id)
         self.wait_for(job_id, "canceled")
 
 
 class TestOutage(test_worker.WorkerProcessTestCase):
     #: All that a worker asks of the database while a copy runs.
     METHODS = (
-        "claim_next",
-        "claim_canceled",
-        "record_progress",
-        "release_expired",
-        "show_sign_of_life",
-        "left_behind",
+        "queue.claim_next",
+        "queue.claim_canceled",
+        "owned.record_progress",
+        "queue.release_expired",
+        "workers.register",
+        "leftovers.find",
     )
 
     def setUp(self) -> None:
@@ -142,7 +142,9 @@ class TestOutage(test_worker.WorkerProcessTestCase):
             self._let_fail(name)
 
     def _let_fail(self, name: str) -> None:
-        method = getattr(self.repository, name)
+        store_name, method_name = name.split(".")
+        store = getattr(self.stores, store_name)
+        method = getattr(store, method_name)
 
         def ask(*args: Any, **kwargs: Any) -> Any:
             if self.away.is_set():
@@ -150,13 +152,13 @@ class TestOutage(test_worker.WorkerProcessTestCase):
                 raise db_exc.DBConnectionError("away")
             return method(*args, **kwargs)
 
-        self.useFixture(fixtures.MockPatchObject(self.repository, name, ask))
+        self.useFixture(fixtures.MockPatchObject(store, method_name, ask))
 
     def test_what_asks_nothing_does_not_take_it_for_over(self) -> None:
         """A worker that has nothing to do has nothing to write."""
         self.start()
         self.away.set()
-        self._assert_told_no_more("claim_next")
+        self._assert_told_no_more("queue.claim_next")
 
     def _assert_told_no_more(self, *names: str) -> None:
         """While these are tried and tried again, nothing more is said."""
@@ -181,7 +183,7 @@ class TestOutage(test_worker.WorkerProcessTestCase):
         self.start()
         self.assertTrue(gate.reached.wait(base.PATIENCE))
         self.away.set()
-        self._assert_told_no_more("claim_next", "record_progress")
+        self._assert_told_no_more("queue.claim_next", "owned.record_progress")
         self.away.clear()
         self.wait_until(lambda: WORDS[1] in self.logger.output, "its return")
         gate.open()
@@ -193,14 +195,14 @@ class TestOutage(test_worker.WorkerProcessTestCase):
 class TestLeases(test_worker.WorkerProcessTestCase):
     def _lose(self, job_id: str) -> None:
         """Let another worker take a job and never be seen again."""
-        claimed = self.repository.claim_next("another")
+        claimed = self.stores.queue.claim_next("another")
         assert claimed
-        self.repository.reserve_image(claimed[1], uuidutils.generate_uuid())
+        self.stores.owned.reserve_image(claimed[1], uuidutils.generate_uuid())
         self._expire()
 
     def _expire(self) -> None:
         """Let all leases run out."""
-        with self.repository.engine.begin() as connection:
+        with self.stores.database.engine.begin() as connection:
             connection.execute(
                 sa.update(models.Job).values(
                     lease_expires_at=models.from_now(-1)
@@ -209,15 +211,15 @@ class TestLeases(test_worker.WorkerProcessTestCase):
 
     def _seconds_left(self, job_id: str) -> float:
         """Return how long a job's lease still lasts."""
-        with self.repository.engine.connect() as connection:
+        with self.stores.database.engine.connect() as connection:
             now = connection.scalars(sa.select(models.utcnow())).one()
-        lease = self.repository.get(job_id).lease_expires_at
+        lease = self.stores.jobs.get(job_id).lease_expires_at
         assert lease
         return (lease - now).total_seconds()
 
     def test_a_lost_worker_s_job_is_done(self) -> None:
         self.set(max_attempts=2)
-        self.worker = worker.Worker(self.conf, self.repository, self.session)
+        self.worker = worker.Worker(self.conf, self.stores, self.session)
         job_id = self.new_job()
         self._lose(job_id)
         self.start()
@@ -226,7 +228,7 @@ class TestLeases(test_worker.WorkerProcessTestCase):
 
     def test_a_lost_job_that_is_claimed_again_is_kept(self) -> None:
         """What ends of the lost copy takes nothing from the one that runs."""
-        heartbeats = self.disturb(self.repository, "record_progress")
+        heartbeats = self.disturb(self.stores.owned, "record_progress")
         beat = heartbeats.side_effect
         # So that it does not learn too early that it lost the job.
         heartbeats.side_effect = db_exc.DBError
@@ -234,9 +236,9 @@ class TestLeases(test_worker.WorkerProcessTestCase):
         job_id = self.new_job()
         self.start()
         self.assertTrue(gate.reached.wait(base.PATIENCE))
-        self.repository.give_back(
+        self.stores.owned.give_back(
             jobs.Claim(
-                job_id=job_id, worker_id=self.worker.worker_id, attempt=1
+                job_id=job_id, worker_id=self.worker.worker_id, claim_number=1
             )
         )
         self.wait_until(
@@ -254,7 +256,7 @@ class TestLeases(test_worker.WorkerProcessTestCase):
         )
         gate.open()
         row = self.wait_for(job_id, "replicated", "error")
-        self.assertEqual(("replicated", 2), (row.status, row.attempts))
+        self.assertEqual(("replicated", 2), (row.status, row.claim_number))
         self.assertEqual(
             [row.destination_image_id], list(self.destination.images)
         )
@@ -275,23 +277,23 @@ class TestLeases(test_worker.WorkerProcessTestCase):
         )
         job_id = self.new_job()
         self._lose(job_id)
-        self.repository.request_cancel(job_id)
+        self.stores.jobs.request_cancel(job_id)
         self.start()
         self.assertTrue(gate.reached.wait(base.PATIENCE))
         leases = set()
 
         def renewed() -> bool:
-            leases.add(self.repository.get(job_id).lease_expires_at)
+            leases.add(self.stores.jobs.get(job_id).lease_expires_at)
             return len(leases) > 3
 
         self.wait_until(renewed, "a lease that is renewed")
-        self.assertEqual("canceling", self.repository.get(job_id).status)
+        self.assertEqual("canceling", self.stores.jobs.get(job_id).status)
         gate.open()
         self.wait_for(job_id, "canceled")
 
     def test_a_copy_finds_out_that_it_is_another_s(self) -> None:
         def lose(handler: glances.Handler) -> None:
-            with self.repository.engine.begin() as connection:
+            with self.stores.database.engine.begin() as connection:
                 connection.execute(
                     sa.update(models.Job).values(worker_id="another")
                 )
@@ -342,5 +344,5 @@ class TestCopies(test_worker.WorkerProcessTestCase):
             (1, 160, 40),
         ):
             self.set(concurrency=concurrency, buffer_size=buffer << 20)
-            process = worker.Worker(self.conf, self.repository, self.session)
+            process = worker.Worker(self.conf, self.stores, self.session)
             self.assertEqual(window << 20, process._attempts.window)

@@ -42,11 +42,11 @@ class TestStop(test_worker.WorkerProcessTestCase):
         self.wait_until(lambda: "Stopping; 1" in self.logger.output, "it")
         gate.open()
         self.assert_ends()
-        self.assertEqual("replicated", self.repository.get(running).status)
+        self.assertEqual("replicated", self.stores.jobs.get(running).status)
         self.assert_untouched(late)
 
     def assert_untouched(self, job_id: str) -> None:
-        row = self.repository.get(job_id)
+        row = self.stores.jobs.get(job_id)
         self.assertEqual(
             ("replicate_requested", None), (row.status, row.worker_id)
         )
@@ -118,15 +118,15 @@ class TestStop(test_worker.WorkerProcessTestCase):
         self.start()
         self.assertTrue(gate.reached.wait(base.PATIENCE))
         self.worker.stop()
-        self.repository.request_cancel(job_id)
+        self.stores.jobs.request_cancel(job_id)
         self.assert_ends()
-        self.assertEqual("canceled", self.repository.get(job_id).status)
+        self.assertEqual("canceled", self.stores.jobs.get(job_id).status)
         self.assertEqual({}, self.destination.images)
 
     def test_a_database_that_is_away_does_not_keep_it(self) -> None:
         self.set(graceful_timeout=0.1)
         away = [db_exc.DBConnectionError()] * 10**6
-        tried = self.disturb(self.repository, "finish", *away)
+        tried = self.disturb(self.stores.owned, "finish", *away)
         self.new_job()
         self.start()
         self.wait_until(lambda: tried.called, "an end")
@@ -140,7 +140,7 @@ class TestStop(test_worker.WorkerProcessTestCase):
             )
         )
         away = [db_exc.DBConnectionError()] * 2
-        tried = self.disturb(self.repository, "claim_next", *away)
+        tried = self.disturb(self.stores.queue, "claim_next", *away)
         self.start()
         self.wait_until(lambda: tried.called, "a look for jobs")
         self.worker.stop()

@@ -10,47 +10,63 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The jobs, kept in SQL: what a worker does with those that it holds.
+"""The jobs, as the worker uses those that it owns.
 
-Every method carries a claim, and raises ClaimLost where the job is no longer
+Every method takes a claim, and raises ClaimLost where the job is no longer
 this worker's to change so.
 """
 
 from typing import Any
 from typing import Final
 
-from oslo_config import cfg
-
+from image_replicator import events
 from image_replicator import exception
+from image_replicator.db import database
 from image_replicator.db import errors
 from image_replicator.db import models
-from image_replicator.db import repository
 from image_replicator.db import statements
+from image_replicator.db import transitions
 from image_replicator.errors import ErrorCode
 from image_replicator.jobs import ACTIVE
 from image_replicator.jobs import Claim
+from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
 from image_replicator.jobs import Verification
 
 _jobs: Final = models.Job.__table__.c
 
-#: What a job without a worker has of one.
-UNOWNED: Final = {"worker_id": None, "lease_expires_at": None, "slot": None}
 
-#: What a job has of a copy that is begun anew.
-BEGUN_ANEW: Final = {"bytes_copied": 0, "bytes_per_second": None}
+class OwnedJobs:
+    """The jobs of one database that workers own.
 
-
-class HeldJobs(repository.JobRepository):
-    """The jobs of one database, as the worker needs them that holds them.
-
-    :param conf: has ``[database]`` and ``[worker]``.
-    :raises ConfigurationError: if SQLite's directory cannot be used.
+    :param events: is told of each change of a job's status.
+    :param lease_time: seconds that a lease lasts from its renewal.
     """
 
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
-        super().__init__(conf)
-        self._lease_time: float = conf.worker.lease_time
+    def __init__(
+        self,
+        database: database.Database,
+        events: events.Events,
+        lease_time: float,
+    ) -> None:
+        self._database = database
+        self._transitions = transitions.Transitions(database, events)
+        self._lease_time = lease_time
+
+    def get(self, claim: Claim) -> Job:
+        """Return the job, whatever its status.
+
+        :raises ClaimLost: if another owns it, or nobody does.
+        """
+        try:
+            with self._database.reader() as connection:
+                job = statements.get(connection, claim.job_id)
+        except exception.JobNotFound as error:
+            raise exception.ClaimLost(claim.job_id) from error
+        owner = (job.worker_id, job.claim_number)
+        if owner != (claim.worker_id, claim.claim_number):
+            raise exception.ClaimLost(claim.job_id)
+        return job
 
     @errors.retry_on_deadlock
     def reserve_image(self, claim: Claim, image_id: str) -> None:
@@ -64,7 +80,7 @@ class HeldJobs(repository.JobRepository):
 
     @errors.retry_on_deadlock
     def image_removed(self, claim: Claim) -> None:
-        """Note that the image of this attempt is known to be gone."""
+        """Write that the image of this attempt is known to be gone."""
         self._set(claim, destination_image_id=None, reserved_image_id=None)
 
     @errors.retry_on_deadlock
@@ -84,7 +100,7 @@ class HeldJobs(repository.JobRepository):
         with self._database.writer() as connection:
             if statements.update(
                 connection,
-                *statements.held(claim),
+                *statements.owned(claim),
                 _jobs.status == JobStatus.REPLICATING,
                 bytes_copied=bytes_copied,
                 bytes_per_second=bytes_per_second,
@@ -100,7 +116,7 @@ class HeldJobs(repository.JobRepository):
         :returns: the job's status.
         """
         self._set(claim, lease_expires_at=models.from_now(self._lease_time))
-        return self.get(claim.job_id).status
+        return self.get(claim).status
 
     def finish(
         self,
@@ -109,13 +125,13 @@ class HeldJobs(repository.JobRepository):
         bytes_per_second: int | None,
         verification: Verification,
     ) -> None:
-        """The copy is whole and verified.
+        """End the job: the copy is whole and verified.
 
         :param bytes_per_second: the mean; None for an image without bytes.
         """
-        self._move(
+        self._change(
             claim,
-            {JobStatus.REPLICATING},
+            JobStatus.REPLICATING,
             JobStatus.REPLICATED,
             bytes_copied=bytes_copied,
             bytes_per_second=bytes_per_second,
@@ -126,20 +142,22 @@ class HeldJobs(repository.JobRepository):
         )
 
     def fail(self, claim: Claim, code: ErrorCode, message: str) -> None:
-        """The copy, or its cancelation, failed for good."""
-        self._move(
-            claim,
-            {JobStatus.REPLICATING, JobStatus.CANCELING},
-            JobStatus.ERROR,
-            bytes_per_second=None,
-            error_code=code.word,
-            error_message=message,
-        )
+        """End the job: its copy, or its cancelation, failed for good."""
+        values = {
+            "bytes_per_second": None,
+            "error_code": code.word,
+            "error_message": message,
+        }
+        # Only the owner could lead it from the one status to the other.
+        if not self._changed(
+            claim, JobStatus.REPLICATING, JobStatus.ERROR, **values
+        ):
+            self._change(claim, JobStatus.CANCELING, JobStatus.ERROR, **values)
 
     def retry(
         self, claim: Claim, seconds: float, code: ErrorCode, message: str
     ) -> None:
-        """The attempt failed, and another is made later.
+        """Have another attempt made later, as this one failed.
 
         :param seconds: until then.
         """
@@ -152,59 +170,61 @@ class HeldJobs(repository.JobRepository):
 
     def give_back(self, claim: Claim) -> None:
         """Let another worker begin the copy anew; no attempt is spent."""
-        self._requeue(claim, attempts_uncounted=_jobs.attempts_uncounted + 1)
+        self._requeue(claim, uncounted_claims=_jobs.uncounted_claims + 1)
 
     def _requeue(self, claim: Claim, **values: Any) -> None:
-        self._move(
+        self._change(
             claim,
-            {JobStatus.REPLICATING},
+            JobStatus.REPLICATING,
             JobStatus.REPLICATE_REQUESTED,
-            **BEGUN_ANEW,
-            **UNOWNED,
+            **statements.NOTHING_COPIED,
+            **statements.UNOWNED,
             **values,
         )
 
     def begin_cancel(self, claim: Claim) -> None:
-        """The owner has stopped copying and starts to clean up."""
-        self._move(claim, {JobStatus.CANCEL_REQUESTED}, JobStatus.CANCELING)
+        """Begin to clean up: the copy has stopped, as the user asked."""
+        self._change(claim, JobStatus.CANCEL_REQUESTED, JobStatus.CANCELING)
 
     def postpone_cancel(self, claim: Claim, seconds: float) -> None:
-        """The destination could not be cleaned; any worker tries again later.
+        """Have any worker clean the destination later, as this one could not.
 
         :param seconds: until then.
         """
-        self._set(claim, retry_at=models.from_now(seconds), **UNOWNED)
+        self._set(
+            claim, retry_at=models.from_now(seconds), **statements.UNOWNED
+        )
 
     def finish_cancel(self, claim: Claim) -> None:
-        """Nothing is left at the destination."""
-        self._move(
+        """End the job: nothing is left at the destination."""
+        self._change(
             claim,
-            {JobStatus.CANCELING},
+            JobStatus.CANCELING,
             JobStatus.CANCELED,
             bytes_per_second=None,
         )
 
-    @errors.retry_on_deadlock
-    def _move(
-        self,
-        claim: Claim,
-        from_: set[JobStatus],
-        to: JobStatus,
-        **values: Any,
+    def _change(
+        self, claim: Claim, old: JobStatus, new: JobStatus, **values: Any
     ) -> None:
-        with self._database.writer() as connection:
-            changed = statements.change(
-                connection, from_, to, *statements.held(claim), **values
-            )
-        if not changed:
+        if not self._changed(claim, old, new, **values):
             raise exception.ClaimLost(claim.job_id)
+
+    def _changed(
+        self, claim: Claim, old: JobStatus, new: JobStatus, **values: Any
+    ) -> bool:
+        fence = statements.owned(claim)
+        job = self._transitions.change(
+            claim.job_id, old, new, *fence, **values
+        )
+        return job is not None
 
     def _set(self, claim: Claim, **values: Any) -> None:
         """Write columns of a job whose status stays as it is."""
         with self._database.writer() as connection:
             written = statements.update(
                 connection,
-                *statements.held(claim),
+                *statements.owned(claim),
                 _jobs.status.in_(ACTIVE),
                 **values,
             )

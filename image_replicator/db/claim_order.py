@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The SQL of the queue: which jobs wait, in which order.
+"""The order in which workers claim jobs: its SQL.
 
 Each statement but the one of the positions is a few seeks in an index,
 however many jobs wait.
@@ -49,7 +49,7 @@ _kept: Final = functools.lru_cache(maxsize=64)
 
 @_kept
 def copies(regions: tuple[str, ...] | None, limit: int) -> sa.Select[Any]:
-    """Copies that can be claimed: id and destination region, in order.
+    """Copies that can be claimed: id, status and region, in order.
 
     :param regions: of the destination; None for all. Each is a seek of its
         own, as one walk would pass by all that other regions wait for.
@@ -92,7 +92,12 @@ def _walk(
     region: str | None, limit: int, *conditions: sa.ColumnElement[bool]
 ) -> sa.Select[Any]:
     walk = (
-        sa.select(_jobs.id, _jobs.destination_region_id, *_ORDER[:2])
+        sa.select(
+            _jobs.id,
+            _jobs.status,
+            _jobs.destination_region_id,
+            *_ORDER[:2],
+        )
         .where(*conditions)
         .order_by(*_ORDER)
         .limit(limit)

@@ -10,44 +10,36 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The jobs, kept in SQL: what users and operators do with them.
-
-Methods are named after what happens to a job. Each change of status is one
-compare-and-swap: an UPDATE that names the status (and, for a worker, the
-claim) that it starts from, and counts the rows it changed. That is right on
-SQLite, Galera and PostgreSQL alike, needs no lock, and leaves nothing half
-done wherever the process dies.
-"""
+"""The jobs, as users and operators use them."""
 
 import dataclasses
 import datetime
 from collections.abc import Collection
-from collections.abc import Sequence
+from typing import Any
 from typing import Final
 
 import sqlalchemy as sa
-from oslo_config import cfg
 from oslo_db import exception as db_exc
 from oslo_utils import uuidutils
 
+from image_replicator import events
 from image_replicator import exception
-from image_replicator.db import engines
+from image_replicator.db import claim_order
+from image_replicator.db import database
 from image_replicator.db import errors
 from image_replicator.db import listing
 from image_replicator.db import models
 from image_replicator.db import statements
-from image_replicator.db import waiting
-from image_replicator.jobs import ACTIVE
+from image_replicator.db import transitions
 from image_replicator.jobs import CANCELABLE
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
 from image_replicator.jobs import NewJob
 from image_replicator.jobs import RETRYABLE
-from image_replicator.jobs import Worker
 
 _jobs: Final = models.Job.__table__.c
 
-#: What of a run that is over a new one begins without.
+#: The columns that a further run of a job sets back.
 _NEW_RUN: Final = {
     "worker_id": None,
     "bytes_copied": 0,
@@ -62,30 +54,21 @@ _NEW_RUN: Final = {
     "finished_at": None,
 }
 
-#: A worker may be working on a job.
-_OWNED: Final = ACTIVE - {JobStatus.REPLICATE_REQUESTED}
 
-
-class JobRepository:
+class JobStore:
     """The jobs of one database.
 
-    Opens no connection before its first use, as Glance's server forks.
-
-    :param conf: has ``[database]``.
-    :raises ConfigurationError: if SQLite's directory cannot be used.
+    :param events: is told of each change of a job's status.
     """
 
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
-        self._database = engines.Database(conf)
+    def __init__(
+        self, database: database.Database, events: events.Events
+    ) -> None:
+        self._database = database
+        self._transitions = transitions.Transitions(database, events)
 
-    @property
-    def engine(self) -> sa.Engine:
-        """The engine of the database."""
-        return self._database.engine
+    # For users.
 
-    # What users do.
-
-    @errors.retry_on_deadlock
     def create(self, new: NewJob, at_most: int = 0) -> str:
         """Commit a job and thereby queue it.
 
@@ -95,32 +78,29 @@ class JobRepository:
         :raises DuplicateJob: if the same copy is already under way.
         :raises TooManyJobs: if the tenant has as many as it may.
         """
-        job_id = uuidutils.generate_uuid()
         row = {
             **dataclasses.asdict(new),
-            "id": job_id,
+            "id": uuidutils.generate_uuid(),
             "status": JobStatus.REPLICATE_REQUESTED,
             "active": True,
             "bytes_copied": 0,
             "turn": self._admit(new, at_most),
-            "attempts": 0,
-            "attempts_uncounted": 0,
+            "claim_number": 0,
+            "uncounted_claims": 0,
             "created_at": models.utcnow(),
             "updated_at": models.utcnow(),
         }
         try:
-            with self._database.writer() as connection:
-                connection.execute(sa.insert(models.Job).values(row))
+            return self._transitions.create(row).id
         except db_exc.DBDuplicateEntry as error:
             raise exception.DuplicateJob() from error
-        return job_id
 
     def _admit(self, job: NewJob, at_most: int) -> int:
         """Return the turn of one more job of a tenant.
 
-        The turn that is being served in its destination region, or the one
-        behind the tenant's last there: so one tenant's thousand jobs do not
-        stand before another's first.
+        It is the turn that is being served in the destination region, or the
+        one behind the tenant's last there: so one tenant's thousand jobs do
+        not stand before another's first.
         """
         tenant_id = job.source_tenant_id
         with self._database.reader() as connection:
@@ -128,7 +108,7 @@ class JobRepository:
                 statements.count_active(tenant_id)
             )
             turns = connection.execute(
-                waiting.TURNS,
+                claim_order.TURNS,
                 {"tenant": tenant_id, "region": job.destination_region_id},
             ).one()
         if at_most and active >= at_most:
@@ -152,34 +132,28 @@ class JobRepository:
             rows = connection.execute(*listing.query(page))
             return [statements.job(row) for row in rows]
 
-    @errors.retry_on_deadlock
     def request_cancel(self, job_id: str) -> None:
-        """Note that a job is to stop.
+        """Ask for a job to stop.
 
         :raises JobNotFound: if there is none with this id.
         :raises Conflict: if the job is past canceling.
         """
-        with self._database.writer() as connection:
-            changed = statements.change(
-                connection,
-                CANCELABLE,
-                JobStatus.CANCEL_REQUESTED,
-                _jobs.id == job_id,
-            )
-            if changed:
+        while (job := self.get(job_id)).status in CANCELABLE:
+            # Where it is not what it was read as, a worker was quicker.
+            if self._transitions.change(
+                job_id, job.status, JobStatus.CANCEL_REQUESTED
+            ):
                 return
-            job = statements.get(connection, job_id)
         raise exception.Conflict(
             f"The job is {job.status} and cannot be canceled; only one that "
             "is replicate_requested or replicating can."
         )
 
-    @errors.retry_on_deadlock
     def request_retry(self, job_id: str, at_most: int = 0) -> None:
         """Queue a job that is over once more, as a new run of it.
 
-        What an earlier run left at the destination stays named in the row,
-        and is removed before anything is made there.
+        An image that an earlier run left at the destination stays named in
+        the row, and is removed before anything is made there.
 
         :param at_most: as for :meth:`create`.
         :raises JobNotFound: if there is none with this id.
@@ -187,28 +161,25 @@ class JobRepository:
         :raises DuplicateJob: if the same copy is under way by now.
         :raises TooManyJobs: if the tenant has as many as it may.
         """
-        job = self.get(job_id)
-        if job.status not in RETRYABLE:
-            raise exception.NotRetryable(job.status)
-        turn = self._admit(job, at_most)
+        while (job := self.get(job_id)).status in RETRYABLE:
+            if self._begin_run(job, at_most):
+                return
+        raise exception.NotRetryable(job.status)
+
+    def _begin_run(self, job: Job, at_most: int) -> bool:
+        values: dict[str, Any] = {
+            **_NEW_RUN,
+            "active": True,
+            "turn": self._admit(job, at_most),
+            "uncounted_claims": _jobs.claim_number,
+        }
         try:
-            with self._database.writer() as connection:
-                changed = statements.change(
-                    connection,
-                    RETRYABLE,
-                    JobStatus.REPLICATE_REQUESTED,
-                    _jobs.id == job_id,
-                    active=True,
-                    turn=turn,
-                    attempts_uncounted=_jobs.attempts,
-                    **_NEW_RUN,
-                )
-                if changed:
-                    return
-                job = statements.get(connection, job_id)
+            changed = self._transitions.change(
+                job.id, job.status, JobStatus.REPLICATE_REQUESTED, **values
+            )
         except db_exc.DBDuplicateEntry as error:
             raise exception.DuplicateJob() from error
-        raise exception.NotRetryable(job.status)
+        return changed is not None
 
     def queue_positions(self, jobs: Collection[Job]) -> dict[str, int]:
         """Return the places in the queue, from 1, of those that wait.
@@ -226,10 +197,10 @@ class JobRepository:
         with self._database.reader() as connection:
             return {
                 row.id: row.position
-                for row in connection.execute(waiting.positions(ids))
+                for row in connection.execute(claim_order.positions(ids))
             }
 
-    # What operators do.
+    # For operators.
 
     @errors.retry_on_deadlock
     def purge(self, older_than: datetime.timedelta, limit: int) -> int:
@@ -260,34 +231,6 @@ class JobRepository:
                 sa.delete(models.Job).where(_jobs.id.in_(ids), *purgeable)
             )
         return len(ids)
-
-    def workers(self) -> Sequence[tuple[Worker, float, Sequence[str]]]:
-        """Return the fleet: each worker, its silence and its jobs.
-
-        :returns: in the order of their ids, with the seconds since the last
-            sign of life, and the ids of the jobs that each works on.
-        """
-        with self._database.reader() as connection:
-            now = connection.scalars(sa.select(models.utcnow())).one()
-            rows = connection.execute(
-                sa.select(models.Worker.__table__).order_by(models.Worker.id)
-            ).all()
-            owned = connection.execute(
-                sa.select(_jobs.worker_id, _jobs.id).where(
-                    _jobs.status.in_(_OWNED), _jobs.worker_id.is_not(None)
-                )
-            ).all()
-        working_on: dict[str, list[str]] = {row.id: [] for row in rows}
-        for job in owned:
-            working_on.setdefault(job.worker_id, []).append(job.id)
-        return [
-            (
-                Worker(**row._mapping),
-                (now - row.seen_at).total_seconds(),
-                working_on[row.id],
-            )
-            for row in rows
-        ]
 
     def known_images(self, image_ids: Collection[str]) -> set[str]:
         """Return those of some destination images that a job answers for."""

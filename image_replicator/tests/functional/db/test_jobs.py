@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What each method of the repository does to the one job it is about."""
+"""Each method of the stores, and the one job that it is about."""
 
 import dataclasses
 import datetime
@@ -39,7 +39,7 @@ class Creating(base.JobsMixin):
                 getattr(new, field.name), getattr(job, field.name)
             )
         self.assertIs(JobStatus.REPLICATE_REQUESTED, job.status)
-        self.assertEqual((0, 0), (job.attempts, job.bytes_copied))
+        self.assertEqual((0, 0), (job.claim_number, job.bytes_copied))
         self.assertEqual(job.created_at, job.updated_at)
         for name in (
             "destination_image_id",
@@ -97,32 +97,32 @@ class Creating(base.JobsMixin):
 
 class Working(base.JobsMixin):
     def test_nothing_waits(self) -> None:
-        self.assertIsNone(self.jobs.claim_next("worker"))
-        self.assertIsNone(self.jobs.claim_canceled("worker"))
+        self.assertIsNone(self.queue.claim_next("worker"))
+        self.assertIsNone(self.queue.claim_canceled("worker"))
 
     def test_a_copy_from_claim_to_end(self) -> None:
         job_id = self.jobs.create(base.new_job())
-        job, claim = self.jobs.claim_next("worker")
+        job, claim = self.queue.claim_next("worker")
         self.assertEqual(job, self.jobs.get(job_id))
-        self.assertEqual(("worker", 1), (job.worker_id, job.attempts))
+        self.assertEqual(("worker", 1), (job.worker_id, job.claim_number))
         self.assertEqual(job.started_at, job.updated_at)
         self.assertLessEqual(job.created_at, job.started_at)
 
-        self.jobs.reserve_image(claim, "image")
+        self.owned.reserve_image(claim, "image")
         job = self.jobs.get(job_id)
         self.assertEqual("image", job.reserved_image_id)
         self.assertIsNone(job.destination_image_id)
-        self.jobs.image_created(claim, "image")
+        self.owned.image_created(claim, "image")
         self.assertEqual("image", self.jobs.get(job_id).destination_image_id)
         self.assertIs(
             JobStatus.REPLICATING,
-            self.jobs.record_progress(claim, 999, 3 * 2**40),
+            self.owned.record_progress(claim, 999, 3 * 2**40),
         )
         job = self.jobs.get(job_id)
         self.assertEqual((999, 99), (job.bytes_copied, job.copy_progress))
         self.assertEqual(3 * 2**40, job.bytes_per_second)
 
-        self.jobs.finish(claim, 1000, 77, base.VERIFICATION)
+        self.owned.finish(claim, 1000, 77, base.VERIFICATION)
         job = self.jobs.get(job_id)
         self.assertEqual((1000, 100), (job.bytes_copied, job.copy_progress))
         self.assertEqual(77, job.bytes_per_second)
@@ -141,7 +141,7 @@ class Working(base.JobsMixin):
                 for m in minutes
             )
         )
-        claimed = [self.jobs.claim_next("worker")[0].id for _ in ids]
+        claimed = [self.queue.claim_next("worker")[0].id for _ in ids]
         self.assertEqual(
             [ids[minutes.index(minute)] for minute in sorted(minutes)], claimed
         )
@@ -156,75 +156,75 @@ class Working(base.JobsMixin):
                 for hours in (1, 2)
             )
         )
-        claimed = [self.jobs.claim_canceled("worker") for _ in range(2)]
+        claimed = [self.queue.claim_canceled("worker") for _ in range(2)]
         self.assertEqual([older, old], [job.id for job, _ in claimed])
 
     def test_a_canceled_job_is_cleaned_up_under_its_claim(self) -> None:
         job_id = self.jobs.create(base.new_job())
         self.jobs.request_cancel(job_id)
-        self.assertIsNone(self.jobs.claim_next("worker"))
-        job, claim = self.jobs.claim_canceled("worker")
+        self.assertIsNone(self.queue.claim_next("worker"))
+        job, claim = self.queue.claim_canceled("worker")
         self.assertIs(JobStatus.CANCELING, job.status)
-        self.assertEqual((1, 0), (claim.attempt, job.attempts_of_run))
-        self.jobs.finish_cancel(claim)
+        self.assertEqual((1, 0), (claim.claim_number, job.attempts))
+        self.owned.finish_cancel(claim)
         self.assertIs(JobStatus.CANCELED, self.jobs.get(job_id).status)
 
     def test_the_owner_learns_of_a_cancel_by_its_progress(self) -> None:
         job_id = self.jobs.create(base.new_job())
-        _, claim = self.jobs.claim_next("worker")
-        self.jobs.record_progress(claim, 300)
+        _, claim = self.queue.claim_next("worker")
+        self.owned.record_progress(claim, 300)
         self.jobs.request_cancel(job_id)
-        self.assertIsNone(self.jobs.claim_canceled("another"))
+        self.assertIsNone(self.queue.claim_canceled("another"))
         self.assertIs(
-            JobStatus.CANCEL_REQUESTED, self.jobs.record_progress(claim, 600)
+            JobStatus.CANCEL_REQUESTED, self.owned.record_progress(claim, 600)
         )
         self.assertEqual(300, self.jobs.get(job_id).bytes_copied)
-        self.jobs.begin_cancel(claim)
-        self.jobs.image_removed(claim)
-        self.jobs.finish_cancel(claim)
+        self.owned.begin_cancel(claim)
+        self.owned.image_removed(claim)
+        self.owned.finish_cancel(claim)
         job = self.jobs.get(job_id)
         self.assertIs(JobStatus.CANCELED, job.status)
         self.assertIsNone(job.destination_image_id)
 
     def test_giving_back_spends_no_attempt(self) -> None:
         job_id = self.jobs.create(base.new_job())
-        first, claim = self.jobs.claim_next("worker")
-        self.jobs.reserve_image(claim, "left behind")
-        self.jobs.record_progress(claim, 300)
-        self.jobs.give_back(claim)
+        first, claim = self.queue.claim_next("worker")
+        self.owned.reserve_image(claim, "left behind")
+        self.owned.record_progress(claim, 300)
+        self.owned.give_back(claim)
         job = self.jobs.get(job_id)
         self.assertEqual(
             (0, 0, None),
-            (job.attempts_of_run, job.bytes_copied, job.worker_id),
+            (job.attempts, job.bytes_copied, job.worker_id),
         )
         # The next worker must still know what to remove.
         self.assertEqual("left behind", job.reserved_image_id)
-        again, _ = self.jobs.claim_next("another")
-        self.assertEqual(1, again.attempts_of_run)
+        again, _ = self.queue.claim_next("another")
+        self.assertEqual(1, again.attempts)
         self.assertEqual(first.started_at, again.started_at)
 
     def test_a_given_back_job_is_older_than_those_behind_it(self) -> None:
         job_id = self.insert_one()
-        _, claim = self.jobs.claim_next("worker")
+        _, claim = self.queue.claim_next("worker")
         self.jobs.create(base.new_job())
-        self.jobs.give_back(claim)
-        self.assertEqual(job_id, self.jobs.claim_next("another")[0].id)
+        self.owned.give_back(claim)
+        self.assertEqual(job_id, self.queue.claim_next("another")[0].id)
 
     def test_a_failure_is_kept_in_full(self) -> None:
         job_id = self.jobs.create(base.new_job())
-        _, claim = self.jobs.claim_next("worker")
+        _, claim = self.queue.claim_next("worker")
         message = "Größe paßt nicht: \U0001f4a5 " * 100
-        self.jobs.fail(claim, ErrorCode.VERIFICATION_FAILED, message)
+        self.owned.fail(claim, ErrorCode.VERIFICATION_FAILED, message)
         job = self.jobs.get(job_id)
         self.assertEqual("verification_failed", job.error_code)
         self.assertEqual(message, job.error_message)
 
     def test_a_removed_image_is_forgotten(self) -> None:
         job_id = self.jobs.create(base.new_job())
-        _, claim = self.jobs.claim_next("worker")
-        self.jobs.reserve_image(claim, "image")
-        self.jobs.image_created(claim, "image")
-        self.jobs.image_removed(claim)
+        _, claim = self.queue.claim_next("worker")
+        self.owned.reserve_image(claim, "image")
+        self.owned.image_created(claim, "image")
+        self.owned.image_removed(claim)
         job = self.jobs.get(job_id)
         self.assertIsNone(job.reserved_image_id)
         self.assertIsNone(job.destination_image_id)
@@ -238,25 +238,25 @@ class Working(base.JobsMixin):
 
     def test_an_image_without_bytes_has_no_speed(self) -> None:
         job_id = self.jobs.create(base.new_job(image_size=0))
-        _, claim = self.jobs.claim_next("worker")
-        self.jobs.finish(claim, 0, None, base.VERIFICATION)
+        _, claim = self.queue.claim_next("worker")
+        self.owned.finish(claim, 0, None, base.VERIFICATION)
         job = self.jobs.get(job_id)
         self.assertIsNone(job.bytes_per_second)
         self.assertEqual(100, job.copy_progress)
 
     def test_what_did_not_end_well_has_no_speed(self) -> None:
         for end in (
-            lambda claim: self.jobs.fail(
+            lambda claim: self.owned.fail(
                 claim, ErrorCode.DESTINATION_QUOTA_EXCEEDED, "No room is left."
             ),
-            lambda claim: self.jobs.retry(
+            lambda claim: self.owned.retry(
                 claim, 0, ErrorCode.SOURCE_BUSY, "It was busy."
             ),
-            self.jobs.give_back,
+            self.owned.give_back,
         ):
             job_id = self.jobs.create(base.new_job())
-            _, claim = self.jobs.claim_next("worker")
-            self.jobs.record_progress(claim, 500, 50)
+            _, claim = self.queue.claim_next("worker")
+            self.owned.record_progress(claim, 500, 50)
             end(claim)
             self.assertIsNone(self.jobs.get(job_id).bytes_per_second)
             self.change(job_id, status=JobStatus.ERROR)

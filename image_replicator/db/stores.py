@@ -1,0 +1,69 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""All stores of one database, as a worker process needs them."""
+
+import dataclasses
+
+from oslo_config import cfg
+
+from image_replicator import events
+from image_replicator.db import database
+from image_replicator.db import jobs
+from image_replicator.db import leftovers
+from image_replicator.db import owned_jobs
+from image_replicator.db import work_queue
+from image_replicator.db import workers
+
+
+@dataclasses.dataclass(frozen=True)
+class Stores:
+    """The stores of one database.
+
+    :ivar jobs: what users and operators do with jobs.
+    :ivar queue: what workers do with jobs that they do not own.
+    :ivar owned: what a worker does with the jobs that it owns.
+    :ivar leftovers: what jobs left at the destination.
+    :ivar workers: the workers, as operators see them.
+    """
+
+    database: database.Database
+    jobs: jobs.JobStore
+    queue: work_queue.WorkQueue
+    owned: owned_jobs.OwnedJobs
+    leftovers: leftovers.Leftovers
+    workers: workers.WorkerRegistry
+
+
+def open_stores(
+    conf: cfg.ConfigOpts, published: events.Events | None = None
+) -> Stores:
+    """Make the stores of the configured database.
+
+    Opens no connection before the first use.
+
+    :param conf: has ``[database]`` and ``[worker]``.
+    :param published: is told of each change of a job's status; None for one
+        that only logs them.
+    :raises ConfigurationError: if SQLite's directory cannot be used.
+    """
+    opened = database.Database(conf)
+    published = published or events.Events()
+    regions = tuple(conf.worker.destination_regions) or None
+    return Stores(
+        database=opened,
+        jobs=jobs.JobStore(opened, published),
+        queue=work_queue.WorkQueue(opened, published, conf),
+        owned=owned_jobs.OwnedJobs(opened, published, conf.worker.lease_time),
+        leftovers=leftovers.Leftovers(opened, regions),
+        workers=workers.WorkerRegistry(opened),
+    )

@@ -1,0 +1,123 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Changes of a job's status: the one way to make them.
+
+Each change is one compare-and-swap: an UPDATE that names the status (and, for
+a worker, the claim) that it starts from, and counts the rows it changed. That
+is right on SQLite, Galera and PostgreSQL alike, needs no lock, and leaves
+nothing half done wherever the process dies. As it names one status, and not
+several, the status before the change is known for sure.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from typing import Final
+
+import sqlalchemy as sa
+
+from image_replicator import events
+from image_replicator.db import database
+from image_replicator.db import errors
+from image_replicator.db import models
+from image_replicator.db import statements
+from image_replicator.jobs import ACTIVE
+from image_replicator.jobs import FINAL
+from image_replicator.jobs import Job
+from image_replicator.jobs import JobStatus
+from image_replicator.jobs import TRANSITIONS
+
+_jobs: Final = models.Job.__table__.c
+
+
+class Transitions:
+    """Makes the changes of status, and publishes each after its commit."""
+
+    def __init__(
+        self, database: database.Database, events: events.Events
+    ) -> None:
+        self._database = database
+        self._events = events
+
+    def create(self, row: Mapping[str, Any]) -> Job:
+        """Insert a job.
+
+        :param row: its columns.
+        :raises DBDuplicateEntry: if the same copy is under way.
+        """
+        job = self._insert(row)
+        self._publish(job, None)
+        return job
+
+    def change(
+        self,
+        job_id: str,
+        old: JobStatus,
+        new: JobStatus,
+        *where: sa.ColumnElement[bool],
+        **values: Any,
+    ) -> Job | None:
+        """Change a job's status, if it is still what it was seen to be.
+
+        :param old: the same as ``new`` where only the owner changes.
+        :param where: what else must be true of the job.
+        :param values: columns to write with the status.
+        :returns: the job as it is then; None if it was not changed.
+        :raises ValueError: if no job goes from the one status to the other.
+        """
+        if not _exists(old, new):
+            raise ValueError(f"no job goes from {old} to {new}")
+        where = (_jobs.id == job_id, _jobs.status == old, *where)
+        job = self._update(job_id, where, {**values, **_implied(new)})
+        if job is not None and old is not new:
+            self._publish(job, old)
+        return job
+
+    def _publish(self, job: Job, old: JobStatus | None) -> None:
+        self._events.publish(events.StatusChange(job, old, job.status))
+
+    @errors.retry_on_deadlock
+    def _insert(self, row: Mapping[str, Any]) -> Job:
+        with self._database.writer() as connection:
+            connection.execute(sa.insert(models.Job).values(row))
+            return statements.get(connection, row["id"])
+
+    @errors.retry_on_deadlock
+    def _update(
+        self,
+        job_id: str,
+        where: tuple[sa.ColumnElement[bool], ...],
+        values: dict[str, Any],
+    ) -> Job | None:
+        with self._database.writer() as connection:
+            if not statements.update(connection, *where, **values):
+                return None
+            return statements.get(connection, job_id)
+
+
+def _exists(old: JobStatus, new: JobStatus) -> bool:
+    """Tell whether a job goes so, or stays as it is with a new owner."""
+    return new in TRANSITIONS[old] or (old is new and new in ACTIVE)
+
+
+def _implied(new: JobStatus) -> dict[str, Any]:
+    """Return the columns that have to be written with a status."""
+    values: dict[str, Any] = {"status": new}
+    if new in FINAL:
+        values |= {
+            "active": None,
+            "finished_at": models.utcnow(),
+            "lease_expires_at": None,
+        }
+    if new not in statements.COPYING:
+        values |= {"slot": None}
+    return values

@@ -1,0 +1,210 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The jobs, as workers use those that they do not own."""
+
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Sequence
+from typing import Any
+from typing import Final
+
+import sqlalchemy as sa
+from oslo_config import cfg
+from oslo_db import exception as db_exc
+
+from image_replicator import events
+from image_replicator.db import claim_order
+from image_replicator.db import database
+from image_replicator.db import errors
+from image_replicator.db import models
+from image_replicator.db import slots
+from image_replicator.db import statements
+from image_replicator.db import transitions
+from image_replicator.jobs import Claim
+from image_replicator.jobs import Job
+from image_replicator.jobs import JobStatus
+
+_jobs: Final = models.Job.__table__.c
+
+#: How many waiting jobs a worker looks at before it looks anew: with one,
+#: workers that look at the same time would all want the same job.
+_CANDIDATES: Final = 8
+
+_TO_BE_CANCELED: Final = frozenset(
+    {JobStatus.CANCEL_REQUESTED, JobStatus.CANCELING}
+)
+
+
+class WorkQueue:
+    """The jobs of one database that wait for a worker.
+
+    :param events: is told of each change of a job's status.
+    :param conf: has ``[worker]``.
+    """
+
+    def __init__(
+        self,
+        database: database.Database,
+        events: events.Events,
+        conf: cfg.ConfigOpts,
+    ) -> None:
+        self._database = database
+        self._transitions = transitions.Transitions(database, events)
+        self._lease_time: float = conf.worker.lease_time
+        self._regions = tuple(conf.worker.destination_regions) or None
+        self._slots = slots.Slots(database, conf.worker.max_copies_per_region)
+
+    def claim_next(self, worker_id: str) -> tuple[Job, Claim] | None:
+        """Take the job whose turn it is; it is then ``replicating``.
+
+        :returns: the job and the claim on it; None when nothing waits for
+            this worker, or no region has room for another copy.
+        """
+        # Where others took all jobs that were seen, more may wait behind.
+        while found := self._seen(claim_order.copies, self._open_regions()):
+            for row in found:
+                try:
+                    claimed = self._claim_copy(worker_id, row)
+                except slots.NoSlot:
+                    # The region was filled since the look.
+                    break
+                if claimed:
+                    return claimed
+        return None
+
+    def _open_regions(self) -> tuple[str, ...] | None:
+        return self._slots.open_regions(self._regions)
+
+    def _claim_copy(
+        self, worker_id: str, row: sa.Row[Any]
+    ) -> tuple[Job, Claim] | None:
+        try:
+            return self._claim(
+                worker_id,
+                row,
+                JobStatus.REPLICATING,
+                started_at=sa.func.coalesce(_jobs.started_at, models.utcnow()),
+                slot=self._slots.free_slot(row.destination_region_id),
+                error_code=None,
+                error_message=None,
+            )
+        except db_exc.DBDuplicateEntry:
+            # Another copy was quicker to take this place.
+            return None
+
+    def claim_canceled(self, worker_id: str) -> tuple[Job, Claim] | None:
+        """Take a job that is to be canceled and that no worker owns.
+
+        :returns: as :meth:`claim_next`; the job is then ``canceling``.
+        """
+        while found := self._seen(claim_order.cancelations, self._regions):
+            for row in found:
+                if claimed := self._claim(
+                    worker_id,
+                    row,
+                    JobStatus.CANCELING,
+                    uncounted_claims=_jobs.uncounted_claims + 1,
+                ):
+                    return claimed
+        return None
+
+    def _seen(
+        self,
+        statement: Callable[[tuple[str, ...] | None, int], sa.Select[Any]],
+        regions: tuple[str, ...] | None,
+    ) -> Sequence[sa.Row[Any]]:
+        """Return the first jobs that wait: id, status and region."""
+        if regions == ():
+            return []
+        with self._database.reader() as connection:
+            return connection.execute(statement(regions, _CANDIDATES)).all()
+
+    def _claim(
+        self, worker_id: str, row: sa.Row[Any], new: JobStatus, **values: Any
+    ) -> tuple[Job, Claim] | None:
+        """Take one job; None if another was quicker."""
+        job = self._transitions.change(
+            row.id,
+            JobStatus(row.status),
+            new,
+            _jobs.worker_id.is_(None),
+            worker_id=worker_id,
+            # Tells this claim from any before it.
+            claim_number=_jobs.claim_number + 1,
+            lease_expires_at=models.from_now(self._lease_time),
+            retry_at=None,
+            **values,
+        )
+        if job is None:
+            return None
+        return job, Claim(
+            job_id=job.id, worker_id=worker_id, claim_number=job.claim_number
+        )
+
+    def release_expired(
+        self, worker_id: str, owned: Collection[str]
+    ) -> Sequence[Claim]:
+        """Take jobs away from workers whose lease has run out.
+
+        Anyone can claim them then. No further write of such a worker has an
+        effect, as its claim is void.
+
+        :param worker_id: of who asks.
+        :param owned: the jobs that it knows to be working on.
+        :returns: the claims that are void now.
+        """
+        expired = sa.and_(
+            _jobs.lease_expires_at < models.utcnow(),
+            sa.or_(_jobs.worker_id != worker_id, _jobs.id.not_in(owned)),
+        )
+        with self._database.reader() as connection:
+            found = connection.execute(
+                sa.select(_jobs.id, _jobs.worker_id, _jobs.claim_number).where(
+                    expired
+                )
+            ).all()
+        claims = [
+            Claim(
+                job_id=row.id,
+                worker_id=row.worker_id,
+                claim_number=row.claim_number,
+            )
+            for row in found
+        ]
+        return [claim for claim in claims if self._release(claim, expired)]
+
+    def _release(self, claim: Claim, expired: sa.ColumnElement[bool]) -> bool:
+        where = (*statements.owned(claim), expired)
+        queued = self._transitions.change(
+            claim.job_id,
+            JobStatus.REPLICATING,
+            JobStatus.REPLICATE_REQUESTED,
+            *where,
+            **statements.NOTHING_COPIED,
+            **statements.UNOWNED,
+        )
+        return queued is not None or self._release_cancelation(where)
+
+    @errors.retry_on_deadlock
+    def _release_cancelation(
+        self, where: tuple[sa.ColumnElement[bool], ...]
+    ) -> bool:
+        with self._database.writer() as connection:
+            return statements.update(
+                connection,
+                *where,
+                # Not a copy: its lease may have been renewed before the one
+                # statement, and have run out before the other.
+                _jobs.status.in_(_TO_BE_CANCELED),
+                **statements.UNOWNED,
+            )

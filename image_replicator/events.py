@@ -1,0 +1,89 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The one place that each committed change of a job's status passes."""
+
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Sequence
+
+from oslo_log import log as logging
+
+from image_replicator.jobs import Job
+from image_replicator.jobs import JobStatus
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class StatusChange:
+    """A change of a job's status that the database has committed.
+
+    :ivar job: as the change left it.
+    :ivar old: the status before; None for a job that was just created.
+    :ivar new: the status now.
+    """
+
+    job: Job
+    old: JobStatus | None
+    new: JobStatus
+
+
+Subscriber = Callable[[StatusChange], None]
+
+
+def log_change(change: StatusChange) -> None:
+    """Write a line about a change to the log."""
+    if change.old is None:
+        LOG.info(
+            "Job %s: %s; image %s from %s to %s, tenant %s",
+            change.job.id,
+            change.new,
+            change.job.source_image_id,
+            change.job.source_region_id,
+            change.job.destination_region_id,
+            change.job.destination_tenant_id,
+        )
+        return
+    reason = f" ({change.job.error_code})" if change.job.error_code else ""
+    LOG.info(
+        "Job %s: %s -> %s%s", change.job.id, change.old, change.new, reason
+    )
+
+
+class Events:
+    """Hands each change to all subscribers, in order.
+
+    A process that ends between the commit and the hand-over tells nobody of
+    the change: a subscriber that must know of all changes reads the database
+    as well.
+
+    :param subscribers: called in the thread that made the change, so they
+        have to be quick. What one of them raises is logged, and keeps the
+        change neither from the other subscribers nor from whoever made it.
+    """
+
+    def __init__(self, subscribers: Sequence[Subscriber] = (log_change,)):
+        self._subscribers = tuple(subscribers)
+
+    def publish(self, change: StatusChange) -> None:
+        """Tell all subscribers of a committed change."""
+        for subscriber in self._subscribers:
+            try:
+                subscriber(change)
+            except Exception:
+                LOG.exception(
+                    "Job %s: a subscriber failed for %s -> %s",
+                    change.job.id,
+                    change.old,
+                    change.new,
+                )
