@@ -30,6 +30,7 @@ from image_replicator import events
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator import policy
+from image_replicator.api import links
 from image_replicator.api import resource
 from image_replicator.api import router
 from image_replicator.api.controllers import jobs as jobs_controller
@@ -126,11 +127,12 @@ def _resource(
         raise exception.ConfigurationError("[DEFAULT] region_id: not set")
     enforcer = policy.Enforcer(conf)
     repository = jobs.JobStore(database.Database(conf), events.Events())
+    link_maker = links.Links(conf, keystone.session)
     controllers: dict[str, resource.Controller] = {
         "jobs": jobs_controller.JobsController(
-            conf, repository, enforcer, keystone
+            conf, repository, enforcer, keystone, link_maker
         ),
-        "versions": versions_controller.VersionsController(),
+        "versions": versions_controller.VersionsController(link_maker),
     }
     return resource.Resource(controllers, enforcer, ask_factory)
 

@@ -155,7 +155,7 @@ class Resource:
             )
         versions.announce(response, version)
         response.headers["X-Openstack-Request-Id"] = request_id
-        return response(environ, start_response)
+        return responses.send(response, environ, start_response)
 
     def _answer(
         self,

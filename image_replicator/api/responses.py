@@ -17,6 +17,8 @@ Programs that nobody can change parse both, so both are exact to the byte.
 
 import json
 import re
+from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 from typing import Final
 
@@ -65,6 +67,18 @@ def error_response(
         response = json_response({"error": fields}, status)
     response.headers.update(error.headers)
     return response
+
+
+def send(
+    response: webob.Response, environ: Mapping[str, Any], start_response: Any
+) -> Iterable[bytes]:
+    """Send a response as it is.
+
+    WebOb's own way makes a URL of a ``Location`` that is a path, with the
+    host that the client claims to have asked.
+    """
+    start_response(response.status, response.headerlist)
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else response.app_iter
 
 
 def _wants_text(request: webob.Request) -> bool:

@@ -22,6 +22,17 @@ GROUP: Final = "api"
 _DAY: Final = 24 * 3600.0
 
 OPTS: Final = [
+    cfg.URIOpt(
+        "public_endpoint",
+        schemes=["http", "https"],
+        help="""
+Where users reach the image service that the API belongs to, such as
+``https://image.example.com:9292``, with the path of a proxy if there is one.
+The ``Location`` of a job and the link of a version begin with it. Without it
+the former begins with the region's public endpoint in Keystone's catalogue,
+and the latter is a path. Set it where users take another address.
+""",
+    ),
     cfg.IntOpt(
         "max_limit",
         default=1000,

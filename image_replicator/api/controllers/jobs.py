@@ -30,6 +30,7 @@ from image_replicator import jobs
 from image_replicator import policy
 from image_replicator.api import admission
 from image_replicator.api import http_errors
+from image_replicator.api import links
 from image_replicator.api import representation
 from image_replicator.api import resource
 from image_replicator.api import responses
@@ -50,6 +51,7 @@ class JobsController(resource.ItemController):
     """The jobs resource.
 
     :param conf: of the image replicator.
+    :param links: makes links.
     """
 
     show_rule = policy.SHOW
@@ -60,10 +62,12 @@ class JobsController(resource.ItemController):
         repository: db_jobs.JobStore,
         enforcer: policy.Enforcer,
         identity: identity.Identity,
+        links: links.Links,
     ) -> None:
         self._conf = conf
         self._repository = repository
         self._enforcer = enforcer
+        self._links = links
         self._admission = admission.Admission(conf, enforcer, identity)
 
     def target(self, tenant_id: str) -> Mapping[str, str]:
@@ -168,7 +172,7 @@ class JobsController(resource.ItemController):
             self._conf.api.max_active_jobs_per_tenant,
         )
         response = responses.json_response({"job_id": job_id}, status=202)
-        response.location = _location(call, job_id)
+        response.location = self._location(call, job_id)
         return response
 
     def retry(self, call: resource.Call[jobs.Job]) -> webob.Response:
@@ -195,7 +199,7 @@ class JobsController(resource.ItemController):
             job.id, self._conf.api.max_active_jobs_per_tenant
         )
         response = responses.empty_response(202)
-        response.location = _location(call, job.id)
+        response.location = self._location(call, job.id)
         return response
 
     def delete(self, call: resource.Call[jobs.Job]) -> webob.Response:
@@ -203,9 +207,9 @@ class JobsController(resource.ItemController):
         self._repository.request_cancel(call.named.id)
         return responses.empty_response()
 
-
-def _location(call: resource.Call[Any], job_id: str) -> str:
-    return f"{call.request.script_name}{router.JOBS_PATH}/{job_id}"
+    def _location(self, call: resource.Call[Any], job_id: str) -> str:
+        path = f"{router.JOBS_PATH}/{job_id}"
+        return self._links.location(call.request, path)
 
 
 def _next_link(
@@ -217,4 +221,5 @@ def _next_link(
     behind any proxy.
     """
     following = parse.urlencode({**query, "marker": shown[-1].id})
-    return f'<{request.path}?{following}>; rel="next"'
+    path = links.Links.path(request, router.JOBS_PATH)
+    return f'<{path}?{following}>; rel="next"'

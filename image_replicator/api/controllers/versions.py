@@ -14,21 +14,30 @@
 
 import webob
 
+from image_replicator.api import links
 from image_replicator.api import resource
 from image_replicator.api import responses
+from image_replicator.api import router
 from image_replicator.api import versions
 
 
 class VersionsController(resource.Controller):
-    """Lists what can be asked for with ``OpenStack-API-Version``."""
+    """Lists what can be asked for with ``OpenStack-API-Version``.
+
+    :param links: makes links.
+    """
+
+    def __init__(self, links: links.Links) -> None:
+        self._links = links
 
     def index(self, call: resource.Call[None]) -> webob.Response:
         """Answer with the range of versions."""
+        href = self._links.href(call.request, router.BASE_PATH)
         document = {
             "id": "v1",
             "status": "CURRENT",
             "min_version": str(versions.VERSIONS[0]),
             "version": str(versions.VERSIONS[-1]),
-            "links": [{"rel": "self", "href": call.request.path_url}],
+            "links": [{"rel": "self", "href": href}],
         }
         return responses.json_response({"versions": [document]})

@@ -28,15 +28,35 @@ class TestSourceImage(api_base.ApiTestCase):
         image_id: str = image["id"]
         return image_id
 
+    def test_links_do_not_take_the_host_of_the_request(self) -> None:
+        """Glance's own middleware would complete a path with it."""
+        host = {"Host": "evil.example.com", "X-Forwarded-Host": "evil.too"}
+        token = self.cloud.token()
+        versions = self.send(path="", token=token, headers=host)
+        self.assertEqual(
+            [{"rel": "self", "href": "/v2/extension/image_replicator"}],
+            versions.json()["versions"][0]["links"],
+        )
+        body = {
+            "image_id": self.create(),
+            "tenant_id_dst": self.cloud.project_id("destination"),
+        }
+        reply = self.send("POST", token=token, headers=host, json=body)
+        self.assertEqual(
+            f"{self.cloud.endpoint('ot1')}/v2/extension/image_replicator"
+            f"/jobs/{reply.json()['job_id']}",
+            reply.headers["Location"],
+        )
+
     def test_job_is_as_the_request_says(self) -> None:
         image_id = self.create(name="cirros")
         reply = self.copy(image_id)
         self.assertEqual(202, reply.status_code, reply.text)
         job_id = reply.json()["job_id"]
-        self.assertTrue(
-            reply.headers["Location"].endswith(
-                f"/v2/extension/image_replicator/jobs/{job_id}"
-            )
+        self.assertEqual(
+            f"{self.cloud.endpoint('ot1')}/v2/extension/image_replicator"
+            f"/jobs/{job_id}",
+            reply.headers["Location"],
         )
         self.assertEqual(
             {

@@ -104,6 +104,4 @@ class TestReference(base.ApiTestCase):
 
     def test_versions(self) -> None:
         (example,) = self.examples("versions")
-        (link,) = example["versions"][0]["links"]
-        link["href"] = f"http://localhost{router.BASE_PATH}"
         self.assertEqual(example, self.get("").json)
