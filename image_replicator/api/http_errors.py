@@ -95,6 +95,12 @@ class NotAcceptable(APIError):
     status = HTTPStatus.NOT_ACCEPTABLE
 
 
+class LengthRequired(APIError):
+    """The request has a body that the server reads by its length alone."""
+
+    status = HTTPStatus.LENGTH_REQUIRED
+
+
 class PayloadTooLarge(APIError):
     """The request has a larger body than is read."""
 

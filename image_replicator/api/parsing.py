@@ -20,6 +20,7 @@ from typing import Final
 
 import webob
 
+from image_replicator.api import chunks
 from image_replicator.api import http_errors
 from image_replicator.api import router
 from image_replicator.api import schemas
@@ -51,9 +52,8 @@ def query(
 class Body:
     """The JSON body of a request, read when it is first needed.
 
-    Each use raises :class:`~image_replicator.api.http_errors.BadRequest` or
-    :class:`~image_replicator.api.http_errors.PayloadTooLarge` when the body
-    cannot be read or is not valid.
+    Each use raises an :class:`~image_replicator.api.http_errors.APIError`
+    when the body cannot be read or is not valid.
     """
 
     def __init__(self, request: webob.Request) -> None:
@@ -91,19 +91,39 @@ def _too_deep() -> http_errors.BadRequest:
 
 def _read(request: webob.Request) -> bytes:
     try:
+        if chunks.are_sent(request.environ):
+            return _bounded(chunks.read(request.environ, MAX_BODY))
+        return _read_sized(request)
+    except OSError as error:
+        raise _too_short() from error
+
+
+def _read_sized(request: webob.Request) -> bytes:
+    try:
         length = request.content_length or 0
     except ValueError:
         length = -1
     if length < 0:
         raise http_errors.BadRequest("The Content-Length is not a number.")
     if length > MAX_BODY:
-        raise http_errors.PayloadTooLarge(
-            f"The body is larger than {MAX_BODY} bytes."
-        )
-    try:
-        body: bytes = request.body_file_raw.read(length)
-    except OSError as error:
-        raise http_errors.BadRequest("The body ended too early.") from error
+        raise _too_large()
+    body: bytes = request.body_file_raw.read(length)
     if len(body) < length:
-        raise http_errors.BadRequest("The body ended too early.")
+        raise _too_short()
     return body
+
+
+def _bounded(body: bytes) -> bytes:
+    if len(body) > MAX_BODY:
+        raise _too_large()
+    return body
+
+
+def _too_large() -> http_errors.PayloadTooLarge:
+    return http_errors.PayloadTooLarge(
+        f"The body is larger than {MAX_BODY} bytes."
+    )
+
+
+def _too_short() -> http_errors.BadRequest:
+    return http_errors.BadRequest("The body ended too early.")

@@ -154,6 +154,7 @@ class Resource:
                 request, http_errors.api_error(error, request_id)
             )
         versions.announce(response, version)
+        responses.forbid_caching(response)
         response.headers["X-Openstack-Request-Id"] = request_id
         return responses.send(response, environ, start_response)
 

@@ -19,6 +19,7 @@ import json
 import re
 from collections.abc import Iterable
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from typing import Final
 
@@ -67,6 +68,20 @@ def error_response(
         response = json_response({"error": fields}, status)
     response.headers.update(error.headers)
     return response
+
+
+def forbid_caching(response: webob.Response) -> None:
+    """Tell caches that the response is for this caller alone.
+
+    The 401 is for every caller without a token, and as the reference page
+    has it.
+    """
+    status = response.status_int
+    if status == HTTPStatus.UNAUTHORIZED:
+        return
+    response.headers["Cache-Control"] = "no-store"
+    if status < HTTPStatus.BAD_REQUEST:
+        response.headers["Vary"] += ", X-Auth-Token"
 
 
 def send(

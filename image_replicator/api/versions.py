@@ -61,8 +61,8 @@ def negotiate(request: webob.Request) -> Version:
 def announce(response: webob.Response, version: Version) -> None:
     """Say in the response which version it speaks.
 
-    The 401 says already by what it varies: it is the reference page's, and
-    the same in every version.
+    The 401 has a ``Vary`` already: it is the reference page's, and the same
+    in every version.
     """
     response.headers[HEADER] = f"{SERVICE_TYPE} {version}"
     response.headers.setdefault("Vary", HEADER)

@@ -103,9 +103,16 @@ class SourceImages:
         """Return the image.
 
         :raises NotFound: if it is not there for the caller.
+        :raises Conflict: if its description is too large.
         """
-        reply = self._ask(images.image_path(image_id), {}, _MAX_IMAGE_JSON)
+        path = images.image_path(image_id)
+        reply = self._ask(path, {}, _MAX_IMAGE_JSON + 1)
         self._check(reply, image_id, frozenset({HTTPStatus.OK}))
+        if len(reply.body) > _MAX_IMAGE_JSON:
+            raise exception.Conflict(
+                "The properties of the image are larger than "
+                f"{_MAX_IMAGE_JSON} bytes, so it cannot be copied."
+            )
         image: images.Image = json.loads(reply.body)
         return image
 

@@ -176,13 +176,24 @@ class TestBadInput(api_base.ApiTestCase):
             status = self.exchange("POST", _JOBS, headers, body)
             self.assertIn(status, (0, 400, 413), f"{length}")
 
-    def test_body_in_chunks_is_no_failure(self) -> None:
-        """WSGI has no length for it, so there is no body for us."""
-        body = self.valid_body()
-        chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    def exchange_chunks(self, *chunks: bytes, end: bytes = b"0") -> int:
+        """Send a body in chunks; return the status of the answer."""
+        body = b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in chunks)
         headers = "Transfer-Encoding: chunked\r\n"
-        status = self.exchange("POST", _JOBS, headers, chunked)
-        self.assertEqual(400, status)
+        return self.exchange("POST", _JOBS, headers, body + end + b"\r\n\r\n")
+
+    def test_body_in_chunks(self) -> None:
+        piece = b" " * 16 * 1024
+        self.assertEqual(400, self.exchange_chunks(b"{"))
+        self.assertEqual(400, self.exchange_chunks(*[piece] * 4))
+        self.assertEqual(413, self.exchange_chunks(*[piece] * 4, b" "))
+        self.assertEqual(400, self.exchange_chunks())
+
+    def test_body_in_chunks_that_are_none(self) -> None:
+        half = self.valid_body()[:20]
+        for end in (b"", b"zz", b"5\r\nab"):
+            status = self.exchange_chunks(half, end=end)
+            self.assertIn(status, (0, 400), end)
 
     def test_headers(self) -> None:
         for header in (

@@ -28,6 +28,19 @@ class TestSourceImage(api_base.ApiTestCase):
         image_id: str = image["id"]
         return image_id
 
+    def test_body_in_chunks_is_read(self) -> None:
+        body = json.dumps(
+            {
+                "image_id": self.create(),
+                "tenant_id_dst": self.cloud.project_id("destination"),
+            }
+        ).encode()
+        # requests sends what has no length in chunks.
+        chunks = iter([body[:10], body[10:]])
+        token = self.cloud.token()
+        reply = self.send("POST", token=token, data=chunks)
+        self.assertEqual(202, reply.status_code, reply.text)
+
     def test_links_do_not_take_the_host_of_the_request(self) -> None:
         """Glance's own middleware would complete a path with it."""
         host = {"Host": "evil.example.com", "X-Forwarded-Host": "evil.too"}

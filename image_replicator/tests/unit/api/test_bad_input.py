@@ -28,6 +28,21 @@ ID = "335eef3f-551d-46e1-8781-173f43209d48"
 LIMIT = 64 * 1024
 
 
+class Endless(io.BytesIO):
+    """A body that never ends.
+
+    :ivar given: bytes that were read of it
+    """
+
+    given = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return as much as is asked for, at most a chunk."""
+        chunk = b"x" * min(size or 0, 1000)
+        self.given += len(chunk)
+        return chunk
+
+
 class BadInputTestCase(base.ApiTestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -231,6 +246,35 @@ class TestBody(BadInputTestCase):
                 raise OSError("Apache/mod_wsgi: request data read error")
 
         self.assert_refused(self.send(Broken(), "10"), "too early")
+
+    def send_chunked(
+        self, body: io.BytesIO, **extra_environ: Any
+    ) -> webob.Response:
+        """Send a body without a length, as a server hands it on."""
+        request = webob.Request.blank(
+            router.JOBS_PATH, environ=base.environ(), method="POST"
+        )
+        request.accept = "application/json"
+        request.environ |= {
+            "wsgi.input": body,
+            "HTTP_TRANSFER_ENCODING": "Chunked",
+            **extra_environ,
+        }
+        return request.get_response(self.extension)
+
+    def test_chunked_body_that_the_server_cannot_read(self) -> None:
+        response = self.send_chunked(io.BytesIO(b"{}"))
+        self.assert_refused(response, "Content-Length", status=411)
+
+    def test_chunked_body_is_read_up_to_the_limit(self) -> None:
+        ends = {"wsgi.input_terminated": True}
+        for size, status in ((LIMIT, 400), (LIMIT + 1, 413)):
+            response = self.send_chunked(io.BytesIO(b"{" * size), **ends)
+            self.assert_refused(response, status=status)
+        endless = Endless()
+        response = self.send_chunked(endless, **ends)
+        self.assert_refused(response, f"{LIMIT}", status=413)
+        self.assertLess(endless.given, 3 * LIMIT)
 
     def test_content_type_does_not_matter(self) -> None:
         for content_type in ("", "text/plain", "application/json;charset=x"):

@@ -13,12 +13,15 @@
 
 """What version 1.1 adds to a request for a copy, and the operator's limits."""
 
+import io
+import json
 from typing import Any
 
 import webob
 
 from image_replicator import exception
 from image_replicator import jobs
+from image_replicator.api import router
 from image_replicator.jobs import JobStatus
 from image_replicator.tests.unit.api import base
 
@@ -39,6 +42,24 @@ class CreateTestCase(base.ApiTestCase):
         self.assertEqual(202, response.status_int, response.body)
         self.assertEqual({"job_id"}, set(response.json))
         return self.repository.get(response.json["job_id"])
+
+
+class TestChunked(CreateTestCase):
+    def test_body_without_a_length_is_read_where_it_ends(self) -> None:
+        body = {
+            "image_id": self.glance.add()["id"],
+            "tenant_id_dst": base.DESTINATION,
+        }
+        request = webob.Request.blank(
+            router.JOBS_PATH, environ=base.environ(), method="POST"
+        )
+        request.environ |= {
+            "wsgi.input": io.BytesIO(json.dumps(body).encode()),
+            "wsgi.input_terminated": True,
+            "HTTP_TRANSFER_ENCODING": "chunked",
+        }
+        response = request.get_response(self.extension)
+        self.assertEqual(202, response.status_int, response.text)
 
 
 class TestRegion(CreateTestCase):

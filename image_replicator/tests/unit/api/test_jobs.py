@@ -92,6 +92,12 @@ class TestCreate(base.ApiTestCase):
         image = self.glance.add(size=None)
         self.assert_error(409, self.copy(image["id"]), "size")
 
+    def test_image_of_4_mib_of_properties_is_a_conflict(self) -> None:
+        image = self.glance.add(p="x" * 4 * 1024 * 1024)
+        self.assert_error(409, self.copy(image["id"]), "properties")
+        image = self.glance.add(p="x" * (4 * 1024 * 1024 - 1000))
+        self.assertEqual(202, self.copy(image["id"]).status_int)
+
     def test_image_with_a_refused_property_is_a_conflict(self) -> None:
         image = self.glance.add(kernel_id=uuidutils.generate_uuid())
         self.assert_error(409, self.copy(image["id"]), "kernel_id")

@@ -136,6 +136,33 @@ class TestReferencePage(base.ApiTestCase):
         self.assertEqual(name, response.json["source_image_name"])
 
 
+class TestCaching(base.ApiTestCase):
+    """An answer is for who asked, and for now."""
+
+    def test_no_answer_to_a_token_may_be_stored(self) -> None:
+        job_id = self.add_job()
+        for response in (
+            self.get(""),
+            self.get("/jobs"),
+            self.get(f"/jobs/{job_id}", headers=base.V1_1),
+            self.copy(self.glance.add()["id"]),
+            self.retry(self.add_job_that_is_over()),
+            self.request("DELETE", f"/jobs/{job_id}"),
+        ):
+            self.assertLess(response.status_int, 300)
+            self.assertEqual("no-store", response.headers["Cache-Control"])
+            self.assertEqual(
+                "OpenStack-API-Version, X-Auth-Token", response.headers["Vary"]
+            )
+        for response in (self.get("/jobs/none"), self.request("PUT", "/jobs")):
+            self.assertEqual("no-store", response.headers["Cache-Control"])
+
+    def test_no_token_is_as_the_reference_page_has_it(self) -> None:
+        response = self.get("/jobs", caller={})
+        self.assertNotIn("Cache-Control", response.headers)
+        self.assertEqual("X-Auth-Token", response.headers["Vary"])
+
+
 class TestErrorForm(testtools.TestCase):
     """Text where no form or text is asked for; JSON otherwise."""
 

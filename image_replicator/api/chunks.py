@@ -1,0 +1,66 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Bodies whose length is not known before (``Transfer-Encoding: chunked``).
+
+WSGI itself cannot read them, as it takes the length from the headers. Servers
+have two ways beyond it: most end ``wsgi.input`` where the body ends, and say
+so by ``wsgi.input_terminated``; uWSGI has a function of its own.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+
+from image_replicator.api import http_errors
+
+
+def are_sent(environ: Mapping[str, Any]) -> bool:
+    """Tell whether a request has such a body."""
+    encoding = environ.get("HTTP_TRANSFER_ENCODING", "")
+    return "chunked" in encoding.lower()
+
+
+def read(environ: Mapping[str, Any], limit: int) -> bytes:
+    """Return such a body.
+
+    :param limit: bytes; no more than one piece beyond it is read.
+    :returns: the body; its beginning, longer than ``limit``, where it is
+        longer.
+    :raises LengthRequired: if the server cannot read it.
+    :raises OSError: if it ends too early.
+    """
+    next_piece = _reader(environ, limit + 1)
+    body = b""
+    while len(body) <= limit:
+        piece = next_piece()
+        if not piece:
+            break
+        body += piece
+    return body
+
+
+def _reader(environ: Mapping[str, Any], size: int) -> Callable[[], bytes]:
+    if environ.get("wsgi.input_terminated"):
+        return functools.partial(environ["wsgi.input"].read, size)
+    try:
+        # It exists in uWSGI's own processes alone.
+        uwsgi: Any = importlib.import_module("uwsgi")
+    except ImportError:
+        raise http_errors.LengthRequired(
+            "This server does not read a chunked body; send one with a "
+            "Content-Length."
+        ) from None
+    next_piece: Callable[[], bytes] = uwsgi.chunked_read
+    return next_piece
