@@ -26,7 +26,7 @@ from keystoneauth1 import session as ksa_session
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from image_replicator import images
+from image_replicator import catalogue
 
 LOG = logging.getLogger(__name__)
 
@@ -38,14 +38,14 @@ class Links:
     """Makes links.
 
     :param conf: of the image replicator.
-    :param session: for the catalogue.
+    :param session: has our own credentials, for the catalogue.
     """
 
     def __init__(
         self, conf: cfg.ConfigOpts, session: ksa_session.Session
     ) -> None:
         self._conf = conf
-        self._session = session
+        self._catalogue = catalogue.Catalogue(session, _INTERFACES)
 
     def href(self, request: webob.Request, path: str) -> str:
         """Return a link for a body.
@@ -88,7 +88,7 @@ class Links:
         """Return the endpoint of our own image service, if it is known."""
         region: str = self._conf.region_id
         try:
-            return images.endpoint_url(self._session, region, _INTERFACES)
+            return self._catalogue.image_url(region)
         except ksa_exc.ClientException as error:
             LOG.warning(
                 "No link to the image service of %s: %s", region, error
