@@ -86,3 +86,37 @@ def _told_better(error: db_exc.DBError) -> db_exc.DBError:
     if code in _UNKNOWN_CODES or _UNKNOWN_TO_SQLITE.match(str(code)):
         return SchemaTooOld()
     return error
+
+
+#: The errors of oslo.db's that time can heal: a server that is down or fails
+#: over, a deadlock, and what an operator is about to create or upgrade.
+_TEMPORARY: Final = (
+    db_exc.DBConnectionError,
+    db_exc.DBDeadlock,
+    db_exc.DBNonExistentDatabase,
+    SchemaTooOld,
+)
+
+#: The same of SQLAlchemy's, where oslo.db has no error of its own: a server
+#: that is read-only, locked, or out of room, and a pool that is exhausted.
+#: Values that a database refuses are neither.
+_TEMPORARY_CAUSES: Final = (
+    sa.exc.OperationalError,
+    sa.exc.InternalError,
+    sa.exc.InterfaceError,
+    sa.exc.TimeoutError,
+)
+
+
+def is_temporary(error: Exception) -> bool:
+    """Return whether time can heal an error, so that waiting makes sense.
+
+    :param error: whatever a call to the database raised. It is lasting
+        unless it is known to be temporary.
+    """
+    if isinstance(error, _TEMPORARY):
+        return True
+    cause = getattr(error, "inner_exception", None)
+    return type(error) is db_exc.DBError and isinstance(
+        cause, _TEMPORARY_CAUSES
+    )

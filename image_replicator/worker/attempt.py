@@ -44,15 +44,31 @@ _EXHAUSTED: Final = outcome.Failed(
 )
 
 
-def unexpected_failure(job: Job) -> outcome.Failed:
+def fallback(job: Job, ended: outcome.Outcome) -> outcome.Failed:
+    """Return the outcome to write when the true one cannot be written.
+
+    Its message holds nothing from outside, so no database refuses it. The
+    code of a failure stays, and whether it is tried again.
+
+    :param ended: the true outcome.
+    """
+    if not isinstance(ended, outcome.Failed):
+        return _unexpected_failure(job)
+    return dataclasses.replace(ended, message=_only_in_log(job))
+
+
+def _unexpected_failure(job: Job) -> outcome.Failed:
     """Return the outcome of a job that failed by an unexpected exception.
 
     The exception itself stays in the log: it may hold what no user may see.
     """
-    return outcome.Failed(
-        ErrorCode.INTERNAL_ERROR,
+    return outcome.Failed(ErrorCode.INTERNAL_ERROR, _only_in_log(job))
+
+
+def _only_in_log(job: Job) -> str:
+    return (
         "The copy failed for a reason that only the worker's log tells; "
-        f"look for request {job.request_id} there.",
+        f"look for request {job.request_id} there."
     )
 
 
@@ -163,4 +179,4 @@ def _run(copy: transfer.Transfer) -> outcome.Outcome:
         return outcome.Failed(error.code, error.message)
     except Exception:
         LOG.exception("Job %s: failed for an unforeseen reason", job.id)
-        return unexpected_failure(job)
+        return _unexpected_failure(job)

@@ -22,6 +22,8 @@ from typing import TypeVar
 from oslo_db import exception as db_exc
 from oslo_log import log as logging
 
+from image_replicator.db import errors
+
 LOG = logging.getLogger(__name__)
 
 P = ParamSpec("P")
@@ -29,15 +31,6 @@ T = TypeVar("T")
 
 #: Seconds between two attempts while the database is unavailable.
 RETRY_INTERVAL: Final = 1.0
-
-#: These are about what was sent, and come back however long one waits.
-_LASTING: Final = (
-    db_exc.DBConstraintError,
-    db_exc.DBDataError,
-    db_exc.DBDuplicateEntry,
-    db_exc.DBInvalidUnicodeParameter,
-    db_exc.DBReferenceError,
-)
 
 
 class DatabaseAvailability:
@@ -60,6 +53,9 @@ class DatabaseAvailability:
     ) -> T:
         """Make a call, and repeat it while the database is unavailable.
 
+        Only what time can heal is waited for. A value that the database
+        refuses would be refused for ever.
+
         :param stop: ends the waiting.
         :param call: may be repeated without harm.
         :raises DBError: if ``stop`` was set, or if waiting does not help.
@@ -67,9 +63,9 @@ class DatabaseAvailability:
         while True:
             try:
                 return self.call(call, *args, **kwargs)
-            except _LASTING:
-                raise
-            except db_exc.DBError:
+            except db_exc.DBError as error:
+                if not errors.is_temporary(error):
+                    raise
                 if stop.wait(RETRY_INTERVAL):
                     raise
 
@@ -80,12 +76,14 @@ class DatabaseAvailability:
 
         :param call: uses the database in any case; otherwise its success
             would not show that the database is available.
-        :raises DBError: if the database could not be used.
+        :raises DBError: if the database could not be used, or refused a
+            value.
         """
         try:
             result = call(*args, **kwargs)
         except db_exc.DBError as error:
-            self._record_unavailable(error)
+            if errors.is_temporary(error):
+                self._record_unavailable(error)
             raise
         self._record_available()
         return result

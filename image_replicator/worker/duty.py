@@ -15,8 +15,9 @@
 from collections.abc import Callable
 from typing import ParamSpec
 
-from oslo_db import exception as db_exc
 from oslo_log import log as logging
+
+from image_replicator.db import errors
 
 LOG = logging.getLogger(__name__)
 
@@ -28,12 +29,12 @@ def run_duty(
 ) -> None:
     """Run one duty, and log its error, so that the next duty runs as well.
 
-    :raises DBError: if the duty could not use the database; the duties after
-        it could not use it either.
+    :raises DBError: if the database is unavailable; the duties after this one
+        could not use it either.
     """
     try:
         duty(*args, **kwargs)
-    except db_exc.DBError:
-        raise
-    except Exception:
+    except Exception as error:
+        if errors.is_temporary(error):
+            raise
         LOG.exception("A duty of the worker failed; trying again")

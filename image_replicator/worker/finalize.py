@@ -119,17 +119,17 @@ class Finalizer:
         left = self._clean(job, claim)
         if left is None:
             self._owned.finish_cancel(claim)
-        elif retry.may_pass(left.code):
-            self._owned.postpone_cancel(claim, self._retry_delay)
-        else:
+        elif _is_final(left):
             self._owned.fail(
                 claim,
                 ErrorCode.CLEANUP_FAILED,
                 "The unfinished image could not be removed from region "
-                f"{job.destination_region_id}: {left.message}",
+                f"{job.destination_region_id}: {left}",
             )
+        else:
+            self._owned.postpone_cancel(claim, self._retry_delay)
 
-    def _clean(self, job: Job, claim: Claim) -> exception.TransferError | None:
+    def _clean(self, job: Job, claim: Claim) -> Exception | None:
         """Remove the image of this attempt from the destination.
 
         :returns: the error if it could not be removed. The job's row then
@@ -141,12 +141,14 @@ class Finalizer:
             return None
         try:
             self._remove_patiently(row)
-        except exception.TransferError as error:
+        except Exception as error:
+            # Whatever it is, it must not hide how the copy itself ended.
             LOG.error(
                 "Job %s: image %s stays for now: %s",
                 job.id,
                 row.reserved_image_id,
                 error,
+                exc_info=not isinstance(error, exception.TransferError),
             )
             return error
         self._owned.image_removed(claim)
@@ -171,3 +173,9 @@ class Finalizer:
         destination.remove(
             row.reserved_image_id, exists=row.destination_image_id is not None
         )
+
+
+def _is_final(error: Exception) -> bool:
+    return isinstance(error, exception.TransferError) and not retry.may_pass(
+        error.code
+    )

@@ -37,6 +37,7 @@ from oslo_utils import uuidutils
 from image_replicator import context
 from image_replicator import exception
 from image_replicator.conf import loading
+from image_replicator.db import errors
 from image_replicator.db import stores
 from image_replicator.images import clients as image_clients
 from image_replicator.jobs import Claim
@@ -258,27 +259,34 @@ class Worker:
     def _finalize(
         self, job: Job, claim: Claim, ended: outcome.Outcome
     ) -> None:
-        """Write how a job ended, however long the database is unavailable."""
-        try:
-            self._database.call_until_available(
-                self._stopping_now, self._finalizer.finalize, job, claim, ended
-            )
-        except exception.ClaimLost:
-            LOG.warning("Job %s is not ours any more", job.id)
-        except Exception as error:
-            if self._stopping_now.is_set() and isinstance(
-                error, db_exc.DBError
-            ):
-                LOG.warning(
-                    "Job %s: left to another worker, as the database is away",
-                    job.id,
+        """Write how a job ended, however long the database is unavailable.
+
+        If that fails for a lasting reason, such as a value that the database
+        refuses, an end is written whose values it is sure to take. If that
+        fails as well, the lease runs out, and another worker takes the job.
+        """
+        for end in (ended, attempt.fallback(job, ended)):
+            try:
+                self._database.call_until_available(
+                    self._stopping_now,
+                    self._finalizer.finalize,
+                    job,
+                    claim,
+                    end,
                 )
                 return
-            LOG.exception("Job %s: its end could not be settled", job.id)
-            unexpected = attempt.unexpected_failure(job)
-            if ended != unexpected and not self._stopping_now.is_set():
-                # Once more, so that the job does not look as if it ran.
-                self._finalize(job, claim, unexpected)
+            except exception.ClaimLost:
+                LOG.warning("Job %s is not ours any more", job.id)
+                return
+            except Exception as error:
+                if errors.is_temporary(error):
+                    LOG.warning(
+                        "Job %s: left to another worker, as this one stops "
+                        "and the database is unavailable",
+                        job.id,
+                    )
+                    return
+                LOG.exception("Job %s: its end could not be written", job.id)
 
 
 def _pool(size: int, name: str) -> concurrent.futures.ThreadPoolExecutor:

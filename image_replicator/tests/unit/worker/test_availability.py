@@ -16,9 +16,11 @@ import threading
 from typing import Any
 
 import fixtures
+import sqlalchemy as sa
 import testtools
 from oslo_db import exception as db_exc
 
+from image_replicator.db import errors
 from image_replicator.tests.unit.worker import base
 from image_replicator.worker import availability
 
@@ -69,14 +71,17 @@ class TestCallUntilAvailable(AvailabilityTestCase):
         self.left = [
             db_exc.DBConnectionError(),
             db_exc.DBDeadlock(),
-            db_exc.DBError(OSError("read-only")),
+            db_exc.DBError(sa.exc.OperationalError("", {}, OSError("full"))),
+            db_exc.DBError(sa.exc.InternalError("", {}, OSError("read-only"))),
+            db_exc.DBError(sa.exc.TimeoutError()),
+            errors.SchemaTooOld(),
             db_exc.DBConnectionError(),
         ]
         self.assertEqual(
             ((1,), {}),
             self.database.call_until_available(self.stop, self.call, 1),
         )
-        self.assertEqual(5, self.calls)
+        self.assertEqual(8, self.calls)
         self.assert_logged(away=1, back=1)
 
     def test_what_waiting_cannot_help_is_raised(self) -> None:
@@ -85,6 +90,10 @@ class TestCallUntilAvailable(AvailabilityTestCase):
             db_exc.DBDuplicateEntry(),
             db_exc.DBReferenceError("t", "c", "k", "kt"),
             db_exc.DBConstraintError("t", "c"),
+            db_exc.DBError(ValueError("a NUL")),
+            db_exc.DBError(sa.exc.DataError("", {}, OSError("4 bytes"))),
+            db_exc.DBError(sa.exc.IntegrityError("", {}, OSError("NULL"))),
+            db_exc.DBError(),
             RuntimeError(),
         ):
             self.calls = 0
@@ -97,6 +106,7 @@ class TestCallUntilAvailable(AvailabilityTestCase):
             )
             self.assertIs(error, raised)
             self.assertEqual(1, self.calls)
+        self.assert_logged(away=0, back=0)
 
     def test_a_stop_ends_the_waiting(self) -> None:
         self.useFixture(

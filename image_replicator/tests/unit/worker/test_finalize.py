@@ -202,6 +202,17 @@ class TestCleaning(FinalizeTestCase):
         )
         self.assert_clean(self.finalize(FAILED))
 
+    def test_a_clean_up_that_breaks_does_not_hide_the_error(self) -> None:
+        self.create()
+        self.destination.on("DELETE", "image", glances.saying(400))
+        self.destination.on("GET", "image", glances.saying(200, b"[]"))
+        row = self.finalize(FAILED)
+        self.assertEqual(
+            ("error", "source_busy", "The words."),
+            (row.status, row.error_code, row.error_message),
+        )
+        self.assertEqual(IMAGE_ID, row.reserved_image_id)
+
     def test_patience_has_an_end(self) -> None:
         self.create()
         self.destination.on("DELETE", "image", glances.saying(409))

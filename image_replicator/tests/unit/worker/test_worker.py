@@ -269,6 +269,29 @@ class TestFaults(WorkerProcessTestCase):
         self.assertEqual("replicated", row.status)
         self.assertEqual(1, self.destination.count("PUT", "file"))
 
+    def test_progress_that_is_refused_stops_no_other_lease(self) -> None:
+        gate = self.hold_upload()
+        refused, other = self.new_job(), self.new_job()
+        record = self.stores.owned.record_progress
+        renewed = threading.Event()
+
+        def refuse(claim: jobs.Claim, *args: Any) -> Any:
+            if claim.job_id == refused:
+                raise db_exc.DBDataError()
+            renewed.set()
+            return record(claim, *args)
+
+        self.useFixture(
+            fixtures.MockPatchObject(
+                self.stores.owned, "record_progress", refuse
+            )
+        )
+        self.start()
+        self.assertTrue(renewed.wait(base.PATIENCE))
+        gate.open()
+        for job_id in (refused, other):
+            self.wait_for(job_id, "replicated")
+
     def test_a_copy_that_fails_for_an_unforeseen_reason(self) -> None:
         self.disturb(
             self.stores.owned, "image_created", RuntimeError("a secret")
@@ -291,6 +314,41 @@ class TestFaults(WorkerProcessTestCase):
         row = self.wait_for(job_id, "error", "replicated")
         self.assertEqual("internal_error", row.error_code)
         self.assertEqual({}, self.destination.images)
+
+    def test_an_error_whose_words_are_refused_is_kept_without_them(
+        self,
+    ) -> None:
+        self.destination.on("PUT", "file", glances.saying(413, b"Quota!"))
+        self.disturb(
+            self.stores.owned,
+            "fail",
+            db_exc.DBError(ValueError("cannot contain NUL")),
+        )
+        job_id = self.new_job()
+        self.start()
+        row = self.wait_for(job_id, "error")
+        self.assertEqual("destination_quota_exceeded", row.error_code)
+        self.assertIn("req-1", row.error_message or "")
+        self.assertNotIn("Quota!", row.error_message or "")
+        self.assertIn("Quota!", self.logger.output)
+        self.assertEqual({}, self.destination.images)
+
+    def test_a_retry_whose_words_are_refused_is_a_retry(self) -> None:
+        self.set(max_attempts=2, retry_delay=600, retry_max_delay=600)
+        self.worker = worker.Worker(self.conf, self.stores, self.session)
+        self.destination.on("PUT", "file", glances.saying(503))
+        self.disturb(self.stores.owned, "retry", db_exc.DBDataError())
+        job_id = self.new_job()
+        self.start()
+        self.wait_until(
+            lambda: self.stores.jobs.get(job_id).error_code, "a failed attempt"
+        )
+        row = self.stores.jobs.get(job_id)
+        self.assertEqual(
+            ("replicate_requested", "destination_unavailable"),
+            (row.status, row.error_code),
+        )
+        self.assertIsNotNone(row.retry_at)
 
     def test_an_end_that_always_fails_does_not_keep_the_place(self) -> None:
         self.set(concurrency=1)

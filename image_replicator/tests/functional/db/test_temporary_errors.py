@@ -1,0 +1,137 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Waiting for a database ends where it cannot help."""
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import fixtures
+import sqlalchemy as sa
+from oslo_db import exception as db_exc
+from oslo_db.sqlalchemy import test_fixtures
+
+from image_replicator.tests.functional.db import base
+from image_replicator.worker import availability
+
+load_tests = test_fixtures.optimize_module_test_loader()
+
+#: Values that some database refuses, by column.
+VALUES: dict[str, dict[str, Any]] = {
+    "NUL": {"error_message": "a\0b"},
+    "4 bytes": {"error_message": "\N{GRINNING FACE}"},
+    "too long": {"error_code": "x" * 1000},
+    "NULL": {"status": None},
+    "too large": {"bytes_copied": 2**63},
+}
+
+
+class TemporaryErrors(base.JobsMixin):
+    """Errors are what a real database raises.
+
+    :ivar refused: the values of VALUES that this database refuses.
+    :ivar read_only: statements that make the next write fail, and undo it.
+    """
+
+    refused: set[str]
+    read_only: tuple[str, str]
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                f"{availability.__name__}.RETRY_INTERVAL", 0.01
+            )
+        )
+        self.availability = availability.DatabaseAvailability()
+        self.calls = 0
+
+    def _call(self, write: Callable[[], None]) -> None:
+        """Call until available, but no more than three times."""
+        stop = threading.Event()
+        self.calls = 0
+
+        def count() -> None:
+            self.calls += 1
+            if self.calls == 3:
+                stop.set()
+            write()
+
+        self.availability.call_until_available(stop, count)
+
+    def _write(self, job_id: str, *first: str, **values: Any) -> None:
+        with self.stores.database.writer() as connection:
+            for statement in first:
+                connection.exec_driver_sql(statement)
+            connection.execute(
+                sa.update(base.JOBS)
+                .where(base.JOBS.c.id == job_id)
+                .values(**values)
+            )
+
+    def test_values_that_are_refused_are_refused_once(self) -> None:
+        job_id = self.insert_one()
+        refused = set()
+        for name, values in VALUES.items():
+            with base.telling(name):
+                try:
+                    self._call(
+                        functools.partial(self._write, job_id, **values)
+                    )
+                except db_exc.DBError:
+                    refused.add(name)
+                self.assertEqual(1, self.calls)
+        self.assertEqual(self.refused, refused)
+
+    def test_a_database_that_only_reads_is_waited_for(self) -> None:
+        job_id = self.insert_one()
+        begin, end = self.read_only
+        error = self.assertRaises(
+            db_exc.DBError,
+            self._call,
+            lambda: self._write(job_id, begin, turn=1),
+        )
+        self.assertEqual(3, self.calls, str(error))
+        self._call(lambda: self._write(job_id, end, turn=1))
+        self.assertEqual(1, self.calls)
+
+
+class TestTemporaryErrorsSQLite(TemporaryErrors, base.SQLite):
+    refused = {"NULL", "too large"}
+    read_only = ("PRAGMA query_only = 1", "PRAGMA query_only = 0")
+
+
+class TestTemporaryErrorsMariaDB(TemporaryErrors, base.MariaDB):
+    refused = {"too long", "NULL", "too large"}
+    read_only = (
+        "SET SESSION TRANSACTION READ ONLY",
+        "SET SESSION TRANSACTION READ WRITE",
+    )
+
+    def test_what_three_bytes_cannot_hold_is_refused_once(self) -> None:
+        """The operator's URL has the charset of old."""
+        job_id = self.insert_one()
+        url = sa.make_url(self.url).update_query_dict({"charset": "utf8"})
+        self.use(self.new_stores(url.render_as_string(hide_password=False)))
+        self.assertRaises(
+            db_exc.DBError,
+            self._call,
+            lambda: self._write(job_id, **VALUES["4 bytes"]),
+        )
+        self.assertEqual(1, self.calls)
+
+
+class TestTemporaryErrorsPostgreSQL(TemporaryErrors, base.PostgreSQL):
+    refused = {"NUL", "too long", "NULL", "too large"}
+    read_only = ("SET TRANSACTION READ ONLY", "SELECT 1")
