@@ -30,7 +30,7 @@ from image_replicator.api import http_errors
 from image_replicator.api import resource
 from image_replicator.images import availability
 from image_replicator.images import caller
-from image_replicator.images import service
+from image_replicator.images import probe
 
 
 class Admission:
@@ -126,15 +126,14 @@ class Admission:
                 raise http_errors.BadRequest(
                     "The image is in this tenant and region already."
                 )
-        elif not self._availability.is_up(region):
-            raise exception.Conflict(
-                f"The image service of region {region} does not answer; try "
-                "again later."
-            )
+            return region
+        problem = self._availability.problem(region)
+        if problem:
+            raise exception.Conflict(problem.message)
         return region
 
-    def _ask_region(self, region: str) -> bool:
-        return service.is_up(
+    def _ask_region(self, region: str) -> probe.Problem | None:
+        return probe.find_problem(
             self._identity.session,
             self._identity.catalogue,
             region,

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which image services answer, known without asking each time."""
+"""Which image services can be used, known without asking each time."""
 
 import collections
 import dataclasses
@@ -20,21 +20,24 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-#: Seconds for which an answer counts: that a service is up, as it is asked
-#: before each copy; that it is down, only so that not all find out at once.
+from image_replicator.images import probe
+
+#: Seconds for which an answer counts.
 _UP_SECONDS: Final = 5.0
 _DOWN_SECONDS: Final = 1.0
 
 
 @dataclasses.dataclass
 class _Known:
-    """What is known of one service.
+    """The latest answer about one service.
 
-    :ivar up: None while nobody has an answer.
+    :ivar answered: whether there has been an answer.
+    :ivar problem: the answer; None for a service that can be used.
     :ivar good_until: by the clock.
     """
 
-    up: bool | None = None
+    answered: bool = False
+    problem: probe.Problem | None = None
     good_until: float = -math.inf
     asking: bool = False
 
@@ -47,13 +50,13 @@ class Availability:
     read from the first. So no more than one thread of a process may be lost
     to the question.
 
-    :param ask: tells whether a region's image service answers.
+    :param ask: finds the problem of a region's image service, if it has one.
     :param clock: seconds, never going back.
     """
 
     def __init__(
         self,
-        ask: Callable[[str], bool],
+        ask: Callable[[str], probe.Problem | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ask = ask
@@ -61,28 +64,32 @@ class Availability:
         self._changed = threading.Condition()
         self._known: dict[str, _Known] = collections.defaultdict(_Known)
 
-    def is_up(self, region: str) -> bool:
-        """Tell whether a region's image service answered of late."""
+    def problem(self, region: str) -> probe.Problem | None:
+        """Return why a region's image service could not be used of late.
+
+        :returns: None if it could.
+        """
         with self._changed:
             known = self._known[region]
-            while known.up is None and known.asking:
+            while known.asking and not known.answered:
                 self._changed.wait()
-            if known.up is not None and (
+            if known.answered and (
                 known.asking or self._clock() < known.good_until
             ):
-                return known.up
+                return known.problem
             known.asking = True
-        up: bool | None = None
+        return self._find_out(region, known)
+
+    def _find_out(self, region: str, known: _Known) -> probe.Problem | None:
+        answered, problem = False, None
         try:
-            up = self._ask(region)
+            problem = self._ask(region)
+            answered = True
         finally:
             with self._changed:
-                self._note(known, up)
-        return up
-
-    def _note(self, known: _Known, up: bool | None) -> None:
-        known.asking = False
-        known.up = up
-        seconds = _UP_SECONDS if up else _DOWN_SECONDS
-        known.good_until = self._clock() + seconds
-        self._changed.notify_all()
+                known.asking = False
+                known.answered, known.problem = answered, problem
+                seconds = _DOWN_SECONDS if problem else _UP_SECONDS
+                known.good_until = self._clock() + seconds
+                self._changed.notify_all()
+        return problem

@@ -27,7 +27,6 @@ from typing import Protocol
 
 import requests
 import webob
-from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import session as ksa_session
 from oslo_log import log as logging
 
@@ -35,6 +34,9 @@ from image_replicator import catalogue as ir_catalogue
 from image_replicator import context as ir_context
 from image_replicator import exception
 from image_replicator import images
+from image_replicator.errors import Kind
+from image_replicator.images import probe
+from image_replicator.images import recognition
 
 LOG = logging.getLogger(__name__)
 
@@ -103,7 +105,7 @@ class SourceImages:
         """Return the image.
 
         :raises NotFound: if it is not there for the caller.
-        :raises Conflict: if its description is too large.
+        :raises Conflict: if its description is too large, or there is none.
         """
         path = images.image_path(image_id)
         reply = self._ask(path, {}, _MAX_IMAGE_JSON + 1)
@@ -113,8 +115,7 @@ class SourceImages:
                 "The properties of the image are larger than "
                 f"{_MAX_IMAGE_JSON} bytes, so it cannot be copied."
             )
-        image: images.Image = json.loads(reply.body)
-        return image
+        return _image(reply.body, image_id)
 
     def check_downloadable(self, image: images.Image) -> None:
         """Let the image service say whether the caller may have the data.
@@ -147,6 +148,25 @@ class SourceImages:
         raise exception.ServiceUnavailable(
             "The image service does not answer as it should; try again later."
         )
+
+
+def _image(body: bytes, image_id: str) -> images.Image:
+    """Return the image that a body shows.
+
+    :raises Conflict: if it shows another thing.
+    """
+    try:
+        image: images.Image = json.loads(body)
+        shown = image["id"], image["status"], image["size"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        LOG.error("The source image service shows no image: %s", error)
+        shown = None, None, None
+    if shown[0] != image_id:
+        raise exception.Conflict(
+            "What answers for the image service of the source region is no "
+            "image service: it shows no image. Tell your operator."
+        )
+    return image
 
 
 def ask_wrapped(app: Any, environ: Mapping[str, Any], request_id: str) -> Ask:
@@ -206,15 +226,31 @@ def ask_remote(
                 authenticated=False,
                 **images.STREAM,
             ) as reply:
+                _check_service(reply, region)
                 return Reply(
                     reply.status_code,
                     images.beginning(reply.iter_content(65536), max_body),
                 )
-        except (ksa_exc.ClientException, requests.RequestException) as error:
-            LOG.error("The image service of %s: %s", region, error)
-            raise exception.ServiceUnavailable(
-                f"The image service of region {region} does not answer; try "
-                "again later."
-            ) from error
+        except probe.FAILURES as error:
+            raise _refusal(probe.problem_of_error(error, region)) from error
 
     return ask
+
+
+def _check_service(reply: requests.Response, region: str) -> None:
+    """Check that it is an image service that answers.
+
+    :raises Conflict: if it is not.
+    """
+    problem = probe.problem_of_redirect(reply, region)
+    if reply.status_code == HTTPStatus.OK and recognition.is_web_page(reply):
+        problem = probe.not_image_service(region, "it sends a web page")
+    if problem:
+        raise _refusal(problem)
+
+
+def _refusal(problem: probe.Problem) -> exception.RequestError:
+    """Return the error for a caller whose image is behind a problem."""
+    if problem.kind is Kind.UNREACHABLE:
+        return exception.ServiceUnavailable(problem.message)
+    return exception.Conflict(problem.message)

@@ -34,31 +34,6 @@ LOG = logging.getLogger(__name__)
 _REPEATABLE: Final = frozenset({"GET", "DELETE", "PATCH"})
 
 
-def is_up(
-    session: ksa_session.Session,
-    catalogue: ir_catalogue.Catalogue,
-    region: str,
-    timeout: float,
-) -> bool:
-    """Tell whether a region's image service answers.
-
-    :param timeout: seconds to wait for the answer.
-    """
-    try:
-        url = catalogue.image_url(region)
-        reply = session.get(
-            f"{url}/versions",
-            authenticated=False,
-            raise_exc=False,
-            redirect=False,
-            timeout=timeout,
-        )
-    except ksa_exc.ClientException as error:
-        LOG.warning("The image service of %s is down: %s", region, error)
-        return False
-    return bool(reply.status_code < HTTPStatus.INTERNAL_SERVER_ERROR)
-
-
 class ImageService:
     """Sends requests to the image service of one region.
 

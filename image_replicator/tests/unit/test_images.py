@@ -12,6 +12,7 @@
 
 """Asking a Glance as the caller, in this process or over HTTP."""
 
+import json
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -138,9 +139,21 @@ class TestSourceImages(testtools.TestCase):
         super().setUp()
         self.useFixture(fixtures.FakeLogger())
 
+        self.body = json.dumps(
+            {"id": _ID, "status": "active", "size": 1}
+        ).encode()
+
+    def test_a_body_that_shows_no_image_is_a_conflict(self) -> None:
+        other = self.body.replace(_ID[:4].encode(), b"0000")
+        for self.body in (b"", b"{}", b"[]", b"<html>", b'{"id": 1}', other):
+            error = self.assertRaises(
+                exception.Conflict, self.asked(200).show, _ID
+            )
+            self.assertIn("is no image service", error.message)
+
     def asked(self, status: int) -> caller.SourceImages:
         return caller.SourceImages(
-            lambda path, headers, max_body: caller.Reply(status, b'{"id": 1}')
+            lambda path, headers, max_body: caller.Reply(status, self.body)
         )
 
     def test_answers(self) -> None:
@@ -163,7 +176,7 @@ class TestSourceImages(testtools.TestCase):
                     self.assertRaises(expected, method, self.asked(status))
 
     def test_image_is_shown_with_200_alone(self) -> None:
-        self.assertEqual({"id": 1}, self.asked(200).show(_ID))
+        self.assertEqual(json.loads(self.body), self.asked(200).show(_ID))
         self.assertRaises(
             exception.ServiceUnavailable, self.asked(204).show, _ID
         )

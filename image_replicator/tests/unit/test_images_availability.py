@@ -16,9 +16,12 @@ import threading
 
 import testtools
 
+from image_replicator.errors import Kind
 from image_replicator.images import availability
+from image_replicator.images import probe
 
 PATIENCE = 10
+DOWN = probe.Problem(Kind.UNREACHABLE, "It is down.")
 
 
 class TestAvailability(testtools.TestCase):
@@ -31,45 +34,44 @@ class TestAvailability(testtools.TestCase):
             self._ask, clock=lambda: self.now
         )
 
-    def _ask(self, region: str) -> bool:
+    def _ask(self, region: str) -> probe.Problem | None:
         self.asked.append(region)
-        return self.up
+        return None if self.up else DOWN
 
     def test_that_it_is_up_counts_for_a_while(self) -> None:
-        self.assertTrue(self.known.is_up("ot2"))
+        self.assertIsNone(self.known.problem("ot2"))
         self.up = False
         self.now += 4.9
-        self.assertTrue(self.known.is_up("ot2"))
+        self.assertIsNone(self.known.problem("ot2"))
         self.now += 0.2
-        self.assertFalse(self.known.is_up("ot2"))
+        self.assertIs(DOWN, self.known.problem("ot2"))
         self.assertEqual(["ot2"] * 2, self.asked)
 
     def test_that_it_is_down_counts_for_a_moment(self) -> None:
         self.up = False
-        self.assertFalse(self.known.is_up("ot2"))
+        self.assertIs(DOWN, self.known.problem("ot2"))
         self.up = True
         self.now += 0.9
-        self.assertFalse(self.known.is_up("ot2"))
+        self.assertIs(DOWN, self.known.problem("ot2"))
         self.now += 0.2
-        self.assertTrue(self.known.is_up("ot2"))
+        self.assertIsNone(self.known.problem("ot2"))
 
     def test_each_region_is_one_of_its_own(self) -> None:
-        self.known.is_up("ot2")
+        self.known.problem("ot2")
         self.up = False
-        self.assertFalse(self.known.is_up("ot3"))
-        self.assertTrue(self.known.is_up("ot2"))
+        self.assertIs(DOWN, self.known.problem("ot3"))
+        self.assertIsNone(self.known.problem("ot2"))
 
     def test_an_error_is_no_answer(self) -> None:
-        def fail(region: str) -> bool:
+        def fail(region: str) -> None:
             if not self.up:
                 raise RuntimeError
-            return True
 
         known = availability.Availability(fail)
         self.up = False
-        self.assertRaises(RuntimeError, known.is_up, "ot2")
+        self.assertRaises(RuntimeError, known.problem, "ot2")
         self.up = True
-        self.assertTrue(known.is_up("ot2"))
+        self.assertIsNone(known.problem("ot2"))
 
 
 class TestManyThreads(testtools.TestCase):
@@ -83,16 +85,15 @@ class TestManyThreads(testtools.TestCase):
         self.known = availability.Availability(
             self._ask, clock=lambda: self.now
         )
-        self.answers: list[bool] = []
+        self.answers: list[probe.Problem | None] = []
 
-    def _ask(self, _region: str) -> bool:
+    def _ask(self, _region: str) -> None:
         self.asked.release()
         self.assertTrue(self.answer.wait(PATIENCE))
-        return True
 
     def _start(self) -> threading.Thread:
         thread = threading.Thread(
-            target=lambda: self.answers.append(self.known.is_up("ot2")),
+            target=lambda: self.answers.append(self.known.problem("ot2")),
             daemon=True,
         )
         thread.start()
@@ -105,19 +106,19 @@ class TestManyThreads(testtools.TestCase):
         self.answer.set()
         for thread in threads:
             thread.join(PATIENCE)
-        self.assertEqual([True] * 5, self.answers)
+        self.assertEqual([None] * 5, self.answers)
         self.assertFalse(self.asked.acquire(blocking=False))
 
     def test_who_knows_something_goes_by_it_meanwhile(self) -> None:
         self.answer.set()
-        self.known.is_up("ot2")
+        self.known.problem("ot2")
         self.assertTrue(self.asked.acquire(timeout=PATIENCE))
         self.answer.clear()
         self.now += 60
         asking = self._start()
         self.assertTrue(self.asked.acquire(timeout=PATIENCE))
-        self.assertTrue(self.known.is_up("ot2"))
+        self.assertIsNone(self.known.problem("ot2"))
         self.assertEqual([], self.answers)
         self.answer.set()
         asking.join(PATIENCE)
-        self.assertEqual([True], self.answers)
+        self.assertEqual([None], self.answers)

@@ -12,13 +12,11 @@
 
 """How the worker speaks to an image service."""
 
-import threading
 from typing import Any
 
 import testtools
 
 from image_replicator import exception
-from image_replicator.images import service
 from image_replicator.tests.unit import glances
 
 ID = "0f5c9d4e-3a8a-4d0e-8a1e-0d6a4f3f2b10"
@@ -154,38 +152,3 @@ class TestRemove(ClientTestCase):
         self._assert_fails(
             "destination_forbidden", self.images.remove, ID, exists=True
         )
-
-
-class TestIsUp(ClientTestCase):
-    def _is_up(self, name: str = "ot2", timeout: float = 10) -> bool:
-        return service.is_up(
-            self.session, glances.catalogue_of(self.session), name, timeout
-        )
-
-    def test_any_answer_but_a_server_error_is_one(self) -> None:
-        for status, up in (
-            (200, True),
-            (300, True),
-            (404, True),
-            (503, False),
-        ):
-            self.glance.on("GET", "versions", glances.saying(status))
-            self.assertIs(up, self._is_up(), str(status))
-
-    def test_no_token_is_sent(self) -> None:
-        self._is_up()
-        (request,) = self.glance.requests
-        self.assertNotIn("X-Auth-Token", request.headers)
-
-    def test_one_that_does_not_answer_is_down(self) -> None:
-        self.glance.on("GET", "versions", glances.hanging_up)
-        self.assertIs(False, self._is_up())
-
-    def test_one_that_is_too_slow_is_down(self) -> None:
-        done = threading.Event()
-        self.addCleanup(done.set)
-        self.glance.on("GET", "versions", lambda _handler: done.wait(30))
-        self.assertIs(False, self._is_up(timeout=0.1))
-
-    def test_one_that_is_not_in_the_catalogue_is_down(self) -> None:
-        self.assertIs(False, self._is_up("ot3"))

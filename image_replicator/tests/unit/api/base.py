@@ -41,7 +41,7 @@ from image_replicator.conf import loading
 from image_replicator.db import database
 from image_replicator.db import jobs
 from image_replicator.db import models
-from image_replicator.images import service
+from image_replicator.images import probe
 from image_replicator.jobs import JobStatus
 
 SOURCE: Final = "236ae314ef6944f4ab98fa7519e54325"
@@ -149,7 +149,7 @@ class ApiTestCase(testtools.TestCase):
         self._pretend(
             identity.Identity, "destination_region", self.destination_region
         )
-        self._pretend(service, "is_up", lambda *args: self.up)
+        self._pretend(probe, "find_problem", self.find_problem)
         self.build()
 
     def _pretend(self, owner: Any, name: str, replacement: Any) -> None:
@@ -195,6 +195,14 @@ class ApiTestCase(testtools.TestCase):
     ) -> str:
         """Return where a copy goes."""
         return wanted or "ot2"
+
+    def find_problem(
+        self, session: Any, catalogue: Any, region: str, timeout: float
+    ) -> probe.Problem | None:
+        """Return what is wrong with a region's image service."""
+        if self.up:
+            return None
+        return probe.problem_of_error(OSError("It is down."), region)
 
     # Requests
 
