@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which of an image's properties travel with a copy.
+"""Decides which of an image's properties travel with a copy.
 
 A deny-list: what is not named here is copied as it is, user properties,
 tags and ``trait:*`` included. The API asks before it accepts a job and the
@@ -19,8 +19,10 @@ worker asks again when it makes the image, as an image can change in between.
 
 import dataclasses
 import fnmatch
+import json
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import Final
 from typing import Literal
@@ -62,7 +64,9 @@ DROPPED: Final = (
     "image_location",
     "image_state",
     "image_type",
-    "owner_*",
+    "owner_id",
+    "owner_project_name",
+    "owner_user_name",
     "boot_roles",
     "bittorrent",
     "cache_in_nova",
@@ -75,16 +79,25 @@ REFUSED: Final = (
     "ramdisk_id",
     "cinder_encryption_key_id",
     "cinder_encryption_key_deletion_policy",
+    "os_encrypt_key_id",
+    "os_encrypt_key_deletion_policy",
+    "hw_ephemeral_encryption_secret_uuid",
     "block_device_mapping",
     "bdm_v2",
 )
 
 SIGNATURE: Final = "img_signature*"
 
-#: Begins the tag of an image that is being filled.
+#: Values by which clients unset a property. They name nothing.
+_NOTHING: Final = frozenset({"", "None", "NULL", "null", "[]", "{}"})
+
+#: The properties by which Nova says that volume snapshots hold the data.
+_VOLUMES: Final = ("block_device_mapping", "bdm_v2")
+
+#: The beginning of the tag of an image that is being filled.
 _MARK: Final = "image_replicator:"
 
-#: Characters that Glance lets a tag have.
+#: The most characters that Glance lets a tag have.
 _MAX_TAG: Final = 255
 
 
@@ -111,32 +124,48 @@ def rules_from(conf: cfg.ConfigOpts) -> Rules:
 def mark(source_region_id: str) -> str:
     """Return the tag of an image that a worker has not verified yet.
 
-    By it such an image is known to be nobody's, should its job be lost. It
-    names the source's region, as the replicator of each region marks its own.
+    If its job is lost, the tag shows that the image is unfinished. The tag
+    names the source region, as the replicator of each region looks after its
+    own images.
     """
     return f"{_MARK}{source_region_id}"[:_MAX_TAG]
 
 
-def travelling(image: Image, rules: Rules) -> dict[str, Any]:
-    """Return what of the source image its copy is created with.
+def marked(tags: Sequence[str], source_region_id: str) -> list[str]:
+    """Return the tags that an image has until it is verified.
 
-    ``protected`` is not among it: it is set last, as it would keep a failed
-    copy from being cleaned up.
+    The mark takes the place of one tag, so that an image with as many tags
+    as its project may use has no more than these. The completed image gets
+    all of its own tags instead.
+
+    :param tags: that the completed image will have.
+    """
+    return [*tags[:-1], mark(source_region_id)]
+
+
+def travelling(image: Image, rules: Rules) -> dict[str, Any]:
+    """Return the part of the source image that its copy is created with.
+
+    ``protected`` is not a part of it: it is set last, as it would keep a
+    failed copy from being cleaned up.
 
     :param image: the image as Glance shows it.
     :param rules: the operator's choices.
     :raises MetadataRefused: if a property forbids the copy.
     """
+    _refuse_volume_snapshot(image)
     refused = REFUSED + ((SIGNATURE,) if rules.signature == "refuse" else ())
     left_out = (*NEVER_SENT, *DROPPED, *rules.dropped, "protected")
     if rules.signature == "drop":
         left_out += (SIGNATURE,)
     carried = {}
     for name, value in image.items():
-        # Glance shows an unset base property as null; it names nothing.
+        # Glance shows a base property that is not set as null.
         if value is None:
             continue
         if _matches(name, refused):
+            if _names_nothing(value):
+                continue
             raise exception.MetadataRefused(
                 f"The image cannot be copied: its property {name} names "
                 "something that exists in the source region only."
@@ -148,6 +177,53 @@ def travelling(image: Image, rules: Rules) -> dict[str, Any]:
             tag for tag in carried["tags"] if not tag.startswith(_MARK)
         ]
     return carried
+
+
+def _refuse_volume_snapshot(image: Image) -> None:
+    """Refuse an image whose data is not in Glance but in a volume snapshot.
+
+    :raises MetadataRefused: with the property that shows this.
+    """
+    if image.get("size") != 0:
+        return
+    for name, value in image.items():
+        if (name in _VOLUMES and not _names_nothing(value)) or _maps_volume(
+            value
+        ):
+            raise exception.MetadataRefused(
+                "The image cannot be copied: it has no data of its own, and "
+                f"its property {name} says that a volume snapshot has it."
+            )
+
+
+def _names_nothing(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip() in _NOTHING
+    return value in (None, [], {})
+
+
+def _maps_volume(value: Any) -> bool:
+    """Tell whether a value is a block device mapping with a volume.
+
+    :param value: the mapping, also as JSON text.
+    """
+    if isinstance(value, str):
+        if not value.lstrip().startswith(("[", "{")):
+            return False
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return False
+    devices = value if isinstance(value, list) else [value]
+    return any(
+        isinstance(device, dict)
+        and (
+            device.get("snapshot_id")
+            or device.get("volume_id")
+            or device.get("source_type") in ("snapshot", "volume")
+        )
+        for device in devices
+    )
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

@@ -229,10 +229,9 @@ class Transfer:
             "id": image_id,
             "owner": self.job.destination_tenant_id,
             "visibility": "private",
-            "tags": [
-                *carried.get("tags", ()),
-                metadata.mark(self.job.source_region_id),
-            ],
+            "tags": metadata.marked(
+                carried.get("tags", ()), self.job.source_region_id
+            ),
         }
         if self.job.destination_image_name is not None:
             image["name"] = self.job.destination_image_name

@@ -12,6 +12,7 @@
 
 """Which properties travel, name by name."""
 
+import json
 from typing import Any
 
 import testtools
@@ -29,13 +30,15 @@ NEVER_SENT = (
 
 DROPPED = (
     "instance_uuid base_image_ref user_id image_location image_state "
-    "image_type owner_id owner_specified.openstack.md5 boot_roles bittorrent "
-    "cache_in_nova"
+    "image_type owner_id owner_project_name owner_user_name boot_roles "
+    "bittorrent cache_in_nova"
 ).split()
 
 REFUSED = (
     "kernel_id ramdisk_id cinder_encryption_key_id "
-    "cinder_encryption_key_deletion_policy block_device_mapping bdm_v2"
+    "cinder_encryption_key_deletion_policy os_encrypt_key_id "
+    "os_encrypt_key_deletion_policy hw_ephemeral_encryption_secret_uuid "
+    "block_device_mapping bdm_v2"
 ).split()
 
 SIGNATURE = (
@@ -57,6 +60,7 @@ TRAVELLING: dict[str, Any] = {
     "os_glanced": "not Glance's",
     "size_hint": "big",
     "Owner_id": "another name",
+    "owner_specified.openstack.md5": "still true of a copy",
     "kernel_id_old": "another name",
     "my_img_signature": "another name",
     "größe": "schön",
@@ -103,6 +107,29 @@ class TestTravelling(testtools.TestCase):
         image = dict.fromkeys(["kernel_id", "ramdisk_id", "name"])
         self.assertEqual({}, metadata.travelling(image, metadata.Rules()))
 
+    def test_a_value_that_names_nothing_is_no_reason(self) -> None:
+        texts = ("", "None", "NULL", "null", "[]", " [] ", "{}")
+        values: list[Any] = [*texts, [], {}]
+        for value in values:
+            image = {name: value for name in REFUSED}
+            for size in (0, 1):
+                self.assertEqual(
+                    {"empty": ""},
+                    metadata.travelling(
+                        {**image, "size": size, "empty": ""}, metadata.Rules()
+                    ),
+                    repr(value),
+                )
+
+    def test_a_value_that_looks_like_nothing_is_a_reason(self) -> None:
+        for value in ("nil", "0", "False", "[null]", [None]):
+            self.assertRaises(
+                exception.MetadataRefused,
+                metadata.travelling,
+                {"kernel_id": value},
+                metadata.Rules(),
+            )
+
     def test_the_operator_cannot_drop_what_is_refused(self) -> None:
         for name in REFUSED:
             self.assertRaises(
@@ -135,6 +162,44 @@ class TestTravelling(testtools.TestCase):
             )
             self.assertIn(name, error.message)
 
+    def test_a_volume_snapshot_is_refused_with_that_reason(self) -> None:
+        mapping = [{"device_name": "/dev/vda", "snapshot_id": "5a7c"}]
+        for name, value in (
+            ("block_device_mapping", json.dumps(mapping)),
+            ("block_device_mapping", mapping),
+            ("block_device_mapping", "not JSON"),
+            ("bdm_v2", "True"),
+            ("mappings", json.dumps({"source_type": "snapshot"})),
+            ("mappings", [{"no": "volume"}, {"volume_id": "5a7c"}]),
+        ):
+            error = self.assertRaises(
+                exception.MetadataRefused,
+                metadata.travelling,
+                {"size": 0, name: value},
+                metadata.Rules(),
+            )
+            self.assertIn(f"{name} says that a volume snapshot", error.message)
+
+    def test_an_empty_image_travels(self) -> None:
+        properties = {
+            "text": "[ no JSON",
+            "nested": "[" * 60000,
+            "list": '["volume_id", null]',
+            "object": '{"snapshot_id": null}',
+            "number": 1,
+        }
+        self.assertEqual(
+            properties,
+            metadata.travelling({"size": 0, **properties}, metadata.Rules()),
+        )
+
+    def test_a_mapping_of_an_image_with_data_travels(self) -> None:
+        image = {"size": 1, "note": '[{"volume_id": "5a7c"}]'}
+        self.assertEqual(
+            {"note": image["note"]},
+            metadata.travelling(image, metadata.Rules()),
+        )
+
     def test_the_image_is_left_as_it_is(self) -> None:
         image = {"id": "1", "user_id": "2", "name": "3"}
         metadata.travelling(image, metadata.Rules())
@@ -147,6 +212,12 @@ class TestMark(testtools.TestCase):
 
     def test_it_is_no_longer_than_a_tag_may_be(self) -> None:
         self.assertEqual(255, len(metadata.mark("x" * 255)))
+
+    def test_it_takes_the_place_of_a_tag(self) -> None:
+        mark = metadata.mark("ot1")
+        self.assertEqual([mark], metadata.marked([], "ot1"))
+        self.assertEqual([mark], metadata.marked(["a"], "ot1"))
+        self.assertEqual(["a", mark], metadata.marked(["a", "b"], "ot1"))
 
 
 class TestRules(testtools.TestCase):

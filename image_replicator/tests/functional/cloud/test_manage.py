@@ -90,7 +90,9 @@ class TestManage(base.CloudTestCase):
         before = set(self.images_in("ot2"))
         relay.hold_after(1_000_000, UPLOAD)
         worker = self.start_worker()
-        image = self.cloud.images("ot1").create(DATA)
+        # As many as Glance allows by default.
+        tags = [f"tag {number}" for number in range(128)]
+        image = self.cloud.images("ot1").create(DATA, tags=tags)
         self.ask_for_copy(image["id"])
         self.assertTrue(relay.wait_until_held(direction=UPLOAD))
         worker.kill()

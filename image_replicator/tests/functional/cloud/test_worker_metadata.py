@@ -12,10 +12,12 @@
 
 """Which of an image's properties arrive with its copy."""
 
+import json
 import pathlib
 from typing import Any
 
 import fixtures
+import requests
 
 from devcloud import qcow2
 from image_replicator.tests.functional.cloud import base
@@ -45,6 +47,7 @@ TRAVELLING: dict[str, Any] = {
     "ownership": "mine",
     "image_types": "many",
     "my_owner_x": "kept",
+    "owner_specified.openstack.md5": "0" * 32,
 }
 
 #: Left behind.
@@ -56,8 +59,8 @@ DROPPED = {
     "image_state": "available",
     "image_type": "snapshot",
     "owner_id": "somebody",
+    "owner_project_name": "something",
     "owner_user_name": "somebody",
-    "owner_specified.openstack.md5": "0" * 32,
     "boot_roles": "member,reader",
     "bittorrent": "yes",
     "cache_in_nova": "True",
@@ -69,9 +72,15 @@ REFUSED: dict[str, Any] = {
     "ramdisk_id": UUID,
     "cinder_encryption_key_id": UUID,
     "cinder_encryption_key_deletion_policy": "do_not_delete",
-    "block_device_mapping": "[]",
+    "os_encrypt_key_id": UUID,
+    "os_encrypt_key_deletion_policy": "do_not_delete",
+    "hw_ephemeral_encryption_secret_uuid": UUID,
+    "block_device_mapping": '[{"device_name": "/dev/vda"}]',
     "bdm_v2": "True",
 }
+
+#: As many tags, and as many properties, as Glance allows by default.
+QUOTA = 128
 
 
 class TestMetadata(base.CloudTestCase):
@@ -86,6 +95,16 @@ class TestMetadata(base.CloudTestCase):
         self.assertEqual("replicated", job["status"])
         copies = self.cloud.images("ot2", "alice", "destination")
         return job, copies.get(job["destination_image_id"])
+
+    def _ask(self, image_id: str) -> requests.Response:
+        return self.request(
+            "POST",
+            "/jobs",
+            json={
+                "image_id": image_id,
+                "tenant_id_dst": self.cloud.project_id("destination"),
+            },
+        )
 
     def test_what_travels_and_what_does_not(self) -> None:
         properties = {**TRAVELLING, **DROPPED}
@@ -124,6 +143,48 @@ class TestMetadata(base.CloudTestCase):
         unaccounted = set(copy) - set(source)
         self.assertEqual(set(), unaccounted)
         self.assertEqual(TRAVELLING["name"], job["source_image_name"])
+
+    def test_an_image_may_use_all_of_its_quotas(self) -> None:
+        """The mark of an unfinished copy takes no tag and no property."""
+        tags = [f"tag {number}" for number in range(QUOTA)]
+        properties: dict[str, Any] = {
+            f"key_{number}": "v" for number in range(QUOTA)
+        }
+        image = self.cloud.images("ot1").create(tags=tags, **properties)
+        _job, copy = self._copy(image)
+        self.assertEqual(sorted(tags), sorted(copy["tags"]))
+        self.assertEqual(
+            properties,
+            {
+                name: value
+                for name, value in copy.items()
+                if name.startswith("key_")
+            },
+        )
+
+    def test_what_names_nothing_does_not_travel(self) -> None:
+        for value in ("", "None", "NULL", "null", "[]", "{}"):
+            properties: dict[str, Any] = dict.fromkeys(REFUSED, value)
+            image = self.cloud.images("ot1").create(**properties)
+            _job, copy = self._copy(image)
+            self.assertEqual(set(), set(REFUSED) & set(copy), repr(value))
+
+    def test_an_empty_image_is_copied(self) -> None:
+        image = self.cloud.images("ot1").create(b"", block_device_mapping="[]")
+        _job, copy = self._copy(image)
+        self.assertEqual((0, "active"), (copy["size"], copy["status"]))
+
+    def test_a_volume_snapshot_is_refused(self) -> None:
+        """Nova's snapshot of a server on a volume has no data in Glance."""
+        mapping = json.dumps(
+            [{"source_type": "snapshot", "snapshot_id": UUID, "boot_index": 0}]
+        )
+        image = self.cloud.images("ot1").create(
+            b"", block_device_mapping=mapping, bdm_v2="True"
+        )
+        reply = self._ask(image["id"])
+        self.assertEqual(409, reply.status_code)
+        self.assertIn("volume snapshot", reply.json()["error"]["message"])
 
     def test_the_visibility_does_not_travel(self) -> None:
         """Also not of a public image, which another tenant may copy."""
@@ -185,14 +246,7 @@ class TestMetadata(base.CloudTestCase):
     def test_the_api_refuses_what_names_a_thing_of_one_region(self) -> None:
         for name, value in REFUSED.items():
             image = self.cloud.images("ot1").create(**{name: value})
-            reply = self.request(
-                "POST",
-                "/jobs",
-                json={
-                    "image_id": image["id"],
-                    "tenant_id_dst": self.cloud.project_id("destination"),
-                },
-            )
+            reply = self._ask(image["id"])
             self.assertEqual(409, reply.status_code, name)
             self.assertIn(name, reply.json()["error"]["message"])
 
