@@ -170,7 +170,7 @@ class Worker:
                         pause = 0.0
                     if cleaning is None or cleaning.done():
                         cleaning = cleaners.submit(self._clean_up)
-                    # Where there was a job there soon is another.
+                    # Jobs come in bursts: after one, look again soon.
                     pause = min(
                         self._conf.worker.poll_interval,
                         max(_SHORTEST_PAUSE, pause * 2),

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The database goes away amid a copy, and comes back.
+"""The database becomes unavailable during a copy, and comes back.
 
-On servers of the test's own, so that they can be killed; and on a file system
-of its own, so that it can be filled up.
+The tests have servers of their own, which can be killed, and a file system of
+their own, which can be filled up.
 """
 
 import errno
@@ -41,10 +41,10 @@ BACK = "The database serves us again"
 
 
 class OutageTestCase(base.CloudTestCase):
-    """A copy is half done when it happens, and is finished after it."""
+    """A copy that is half done goes on after the outage."""
 
     def make_database(self) -> str:
-        """Make a database and return its URL."""
+        """Create a database, and return its URL."""
         raise NotImplementedError
 
     def setUp(self) -> None:
@@ -59,7 +59,7 @@ class OutageTestCase(base.CloudTestCase):
         )
 
     def begin_copy(self) -> tuple[str, process.Process]:
-        """Begin a copy that is held in its middle."""
+        """Begin a copy, and hold it halfway."""
         image = self.cloud.images("ot1").create(DATA)
         self.waiting = self.cloud.images("ot1").create(b"next")
         # After the API, which reads small things, has asked for it.
@@ -73,7 +73,7 @@ class OutageTestCase(base.CloudTestCase):
         return job_id, worker
 
     def assert_unavailable(self, method: str, path: str, **body: str) -> None:
-        """The API says that it is the service's fault, and no more."""
+        """Check that the API answers 503 without details."""
         reply = self.request(method, path, json=body or None)
         self.assertEqual(503, reply.status_code, reply.text)
         for secret in ("sql", "SQL", "/jobs.", "127.0.0.1", "jobs@"):
@@ -87,7 +87,7 @@ class OutageTestCase(base.CloudTestCase):
         }
 
     def assert_waited_out(self, job_id: str, worker: process.Process) -> None:
-        """The same attempt went on; the log has a line for each end of it."""
+        """Check that the same attempt went on, and the log of the outage."""
         self.relay_of_source.release()
         job = self.wait_for(job_id, "replicated", "error", "canceled")
         self.assertEqual("replicated", job["status"])
@@ -100,7 +100,7 @@ class OutageTestCase(base.CloudTestCase):
         self.assertNotIn("Traceback", log)
 
     def assert_serves(self) -> None:
-        """What was refused is taken, and none of it was half done."""
+        """Check that requests are served, and that none was half done."""
         self.assertEqual(1, len(self.request("GET", "/jobs").json()))
         job_id = self.ask_for_copy(self.waiting["id"])
         self.wait_for(job_id, "replicated")
@@ -126,7 +126,7 @@ class OnServerMixin(OutageTestCase):
         self.assert_serves()
 
     def check_read_only(self) -> None:
-        """As a replica is, until a failover makes it the primary."""
+        """A replica is read-only until a failover makes it the primary."""
         job_id, worker = self.begin_copy()
         self.server.set_read_only(True)
         self.assertEqual("replicating", self.job(job_id)["status"])
@@ -161,7 +161,7 @@ class TestPostgreSQL(OnServerMixin):
 class SmallDisk(fixtures.Fixture):
     """A file system of one mebibyte.
 
-    Who may not mount one skips the test.
+    A test whose user may not mount one is skipped.
     """
 
     def _setUp(self) -> None:
@@ -183,7 +183,7 @@ class SmallDisk(fixtures.Fixture):
         subprocess.run(["umount", "-l", self.path], check=True)  # nosec
 
     def fill(self) -> None:
-        """Leave no byte free."""
+        """Fill the file system."""
         with (self.path / "filler").open("wb", buffering=0) as filler:
             try:
                 while filler.write(bytes(1 << 12)):
@@ -193,7 +193,7 @@ class SmallDisk(fixtures.Fixture):
                     raise
 
     def make_room(self) -> None:
-        """Leave as much free as before."""
+        """Undo :meth:`fill`."""
         os.unlink(self.path / "filler")
 
 

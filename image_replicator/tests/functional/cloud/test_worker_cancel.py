@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A copy is canceled: at every point, at once, and nothing is left.
+"""A copy can be canceled at each of its steps, and leaves nothing behind.
 
-What is held stays so, and the worker would wait for it longer than any test
-does. So whatever ends it is the cancel.
+A proxy holds the copy at a step for longer than the test waits, so only the
+cancelation can end it.
 """
 
 from typing import Any
@@ -38,7 +38,7 @@ class TestCancel(base.CloudTestCase):
         self.before = set(self.images_in("ot2"))
 
     def _assert_canceled(self, job_id: str) -> None:
-        """Cancel a job, and see it end with nothing left."""
+        """Cancel a job, and check that it ends and leaves nothing behind."""
         self.assertEqual(204, self.cancel(job_id).status_code)
         self.assertIn(
             self.job(job_id)["status"],
@@ -109,7 +109,7 @@ class TestCancel(base.CloudTestCase):
         self._assert_canceled(job_id)
 
     def test_while_the_creation_is_not_answered(self) -> None:
-        """Whether it happened is not known then; it must not show later."""
+        """The worker does not know whether the image exists."""
         relay = self.relay("ot2")
         relay.pause(DOWNLOAD)
         job_id = self._begin()
@@ -135,7 +135,7 @@ class TestCancel(base.CloudTestCase):
         self._assert_clean(job_id)
 
     def _wait_until_progress_rests(self, job_id: str) -> None:
-        """Wait until no buffer takes any more of the image."""
+        """Wait until all buffers on the way are full."""
         seen = [-1]
 
         def rests() -> bool:
@@ -164,7 +164,7 @@ class TestCancel(base.CloudTestCase):
         return relay
 
     def test_while_it_is_verified(self) -> None:
-        """The upload's short answer passes, the image's description not."""
+        """The proxy lets the upload's answer pass and holds the image's."""
         relay = self._hold_in_upload()
         relay.hold_after(700, DOWNLOAD)
         relay.release(UPLOAD)
@@ -176,7 +176,7 @@ class TestCancel(base.CloudTestCase):
         self._assert_canceled(self.job_id)
 
     def test_while_it_is_set_protected(self) -> None:
-        """Protection is no obstacle to cleaning up."""
+        """A protected image is removed as well."""
         relay = self._hold_in_upload(protected=True)
         relay.hold_after(700, DOWNLOAD)
         relay.release(UPLOAD)

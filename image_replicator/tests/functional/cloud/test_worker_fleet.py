@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Several workers: who copies where, and how many at once."""
+"""Several workers share regions and the limit of copies."""
 
 import itertools
 from typing import Any
@@ -56,7 +56,7 @@ class TestRegions(FleetTestCase):
 
 class TestLimit(FleetTestCase):
     def test_no_more_run_to_a_region_than_may(self) -> None:
-        """However many workers there are, and room they have."""
+        """The limit counts the copies of all workers together."""
         relay = self.relay("ot2")
         # Were it held, Glance would give it up after some seconds.
         relay.throttle(len(DATA) / base.PATIENCE, UPLOAD)

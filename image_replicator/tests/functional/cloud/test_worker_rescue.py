@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Workers that die, or stand still, and what becomes of their jobs.
+"""The jobs of workers that die or are halted are taken over.
 
-Leases are short here, so that nothing is waited for that is not looked at.
+Leases are short, so that the tests do not wait long.
 """
 
 import signal

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Copies that fail for a reason that passes, and those that do not."""
+"""A copy is tried again where that can help, and only there."""
 
 from typing import Any
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A worker is told to stop, and leaves no job and no image half done."""
+"""A worker that is told to stop leaves no half-done job or image."""
 
 import signal
 from typing import Any
@@ -132,7 +132,7 @@ class TestStop(base.CloudTestCase):
         self.wait_until_clean(job_id, self.before)
 
     def test_a_destination_that_is_down_is_left_to_the_next(self) -> None:
-        """The next attempt removes what this one had to leave."""
+        """The next attempt removes the image that this one left."""
         relay, worker, job_id = self._begin_a_slow_copy()
         relay.refuse()
         worker.send_signal(signal.SIGINT)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The worker's command: what its exit status tells."""
+"""The worker's command handles signals, and has an exit status."""
 
 import io
 import pathlib

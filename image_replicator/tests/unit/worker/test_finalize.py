@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A copy's end is written, and the destination is clean then."""
+"""The end of a copy is written, and its image removed if it failed."""
 
 import dataclasses
 
@@ -54,11 +54,11 @@ class FinalizeTestCase(base.WorkerTestCase):
         self.job, self.held = self.claim()
 
     def reserve(self) -> None:
-        """Come as far as naming the image."""
+        """Bring the job to where its image has an id but does not exist."""
         self.stores.owned.reserve_image(self.held, IMAGE_ID)
 
     def create(self, **properties: object) -> None:
-        """Come as far as having it."""
+        """Bring the job to where its image exists."""
         self.reserve()
         self.destination.add(IMAGE_ID, b"", **properties)
         self.stores.owned.image_created(self.held, IMAGE_ID)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A recurring duty is due at once, and then once an interval."""
+"""A duty is due at once, and then once an interval."""
 
 import testtools
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Jobs of workers that are gone are released, by a clock of the test's."""
+"""Jobs whose lease ran out are released at intervals."""
 
 import sqlalchemy as sa
 
@@ -33,7 +33,7 @@ class TestStalledJobReaper(base.WorkerTestCase):
         )
 
     def _released_at(self, now: float) -> bool:
-        """Tell whether a job whose lease ran out is released at a time."""
+        """Return whether a run at a time releases a job."""
         self.now = now
         self.new_job()
         job, _claim = self.claim()

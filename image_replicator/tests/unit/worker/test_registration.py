@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Workers are listed while they live, by a clock of the test's."""
+"""A worker is in the list of workers as long as it lives."""
 
 import dataclasses
 

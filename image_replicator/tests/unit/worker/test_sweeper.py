@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Leftovers of ended jobs are removed, by a clock of the test's."""
+"""Images that ended jobs left behind are removed at intervals."""
 
 from oslo_utils import uuidutils
 
@@ -45,7 +45,7 @@ class TestLeftoverSweeper(base.WorkerTestCase):
         self.stores.leftovers.record_removed(job)
 
     def _leave(self) -> str:
-        """Have a job that is over, and left an image."""
+        """Create a job in a final status that still has an image."""
         job_id = self.new_job(b"")
         _job, claim = self.claim()
         self.stores.owned.reserve_image(claim, uuidutils.generate_uuid())

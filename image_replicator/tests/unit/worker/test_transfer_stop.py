@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A copy is stopped from outside, wherever it is."""
+"""A copy can be stopped at each of its steps."""
 
 from concurrent import futures
 from typing import Any
@@ -29,7 +29,7 @@ StopReason = outcome.StopReason
 
 
 class TestStop(test_transfer.TransferTestCase):
-    """A copy stops wherever it is, and says why."""
+    """A copy stops at each of its steps, and says why."""
 
     def _stop_at(
         self, glance: glances.FakeGlance, method: str, kind: str
@@ -148,7 +148,7 @@ class TestStop(test_transfer.TransferTestCase):
 
 
 class TestLog(test_transfer.TransferTestCase):
-    """A connection that we break off is no fault of the source's."""
+    """The log blames no service for connections that we break off."""
 
     READERS = 4
     WINDOW = 64 << 20
@@ -162,7 +162,7 @@ class TestLog(test_transfer.TransferTestCase):
         self.begin(DATA * 64)
 
     def _stall(self, handler: glances.Handler) -> None:
-        """Send the first bytes of what was asked for, and no more."""
+        """Send only the first bytes of the range that was asked for."""
         wanted = handler.headers["Range"].removeprefix("bytes=")
         first, last = (int(number) for number in wanted.split("-"))
         headers = {

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The worker as a whole: what it takes, and what it minds."""
+"""A worker claims jobs, copies, cancels, and survives errors."""
 
 import threading
 from typing import Any
@@ -38,7 +38,7 @@ class WorkerProcessTestCase(base.WorkerTestCase):
         self.worker = worker.Worker(self.conf, self.stores, self.session)
 
     def start(self) -> None:
-        """Let the worker run; it ends with the test."""
+        """Start the worker; it is stopped when the test ends."""
         self.thread = threading.Thread(target=self.worker.run)
         self.thread.start()
         self.addCleanup(self.thread.join, base.PATIENCE)
@@ -54,7 +54,7 @@ class WorkerProcessTestCase(base.WorkerTestCase):
             self.conf.set_override(name, value, "worker")
 
     def disturb(self, target: Any, name: str, *effects: Any) -> mock.Mock:
-        """Let a method do these one after another, then as it always does.
+        """Let a method raise errors in its next calls, and then work again.
 
         :param effects: errors that it raises
         """
@@ -129,7 +129,7 @@ class TestWork(WorkerProcessTestCase):
             self.wait_for(job_id, "replicated")
 
     def test_a_free_place_is_taken_at_once(self) -> None:
-        """Not only at the next look."""
+        """The worker does not wait for its next look for jobs."""
         self.set(concurrency=1, poll_interval=600)
         job_ids = [self.new_job() for _ in range(3)]
         self.start()
@@ -190,7 +190,7 @@ class TestCancel(WorkerProcessTestCase):
         self.assertEqual("replicating", self.stores.jobs.get(running).status)
 
     def test_a_copy_whose_last_byte_is_verified(self) -> None:
-        """Whatever the worker did by then, it is undone."""
+        """The verified image is removed as well."""
 
         def cancel(handler: glances.Handler) -> None:
             if self.stores.jobs.get(job_id).status == "replicating":
@@ -220,7 +220,7 @@ class TestCancel(WorkerProcessTestCase):
 
 
 class TestFaults(WorkerProcessTestCase):
-    """Whatever goes wrong, the worker works on and no job is stuck."""
+    """After any error the worker works on, and no job is stuck."""
 
     def test_a_database_that_is_away_when_a_job_is_looked_for(self) -> None:
         self.disturb(

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The worker as a whole: what it does beside the copies, and keeps of them."""
+"""A worker registers, sweeps, renews leases, and records its copies."""
 
 import hashlib
 import threading
@@ -30,7 +30,7 @@ from image_replicator.tests.unit.worker import base
 from image_replicator.tests.unit.worker import test_worker
 from image_replicator.worker import worker
 
-#: What is said of an outage.
+#: Words of the two lines that the log has for an outage.
 WORDS = ("does not serve us", "serves us again")
 
 
@@ -124,7 +124,7 @@ class TestSweep(test_worker.WorkerProcessTestCase):
 
 
 class TestOutage(test_worker.WorkerProcessTestCase):
-    #: All that a worker asks of the database while a copy runs.
+    #: The calls to the database that a worker makes while a copy runs.
     METHODS = (
         "queue.claim_next",
         "queue.claim_canceled",
@@ -155,13 +155,13 @@ class TestOutage(test_worker.WorkerProcessTestCase):
         self.useFixture(fixtures.MockPatchObject(store, method_name, ask))
 
     def test_what_asks_nothing_does_not_take_it_for_over(self) -> None:
-        """A worker that has nothing to do has nothing to write."""
+        """An idle worker writes nothing; that is no sign of a database."""
         self.start()
         self.away.set()
         self._assert_told_no_more("queue.claim_next")
 
     def _assert_told_no_more(self, *names: str) -> None:
-        """While these are tried and tried again, nothing more is said."""
+        """Check that repeated calls log nothing more."""
         self._wait_for_tries(names, 5)
         # By now there is no call left that began before.
         told = [self.logger.output.count(words) for words in WORDS]
@@ -194,7 +194,7 @@ class TestOutage(test_worker.WorkerProcessTestCase):
 
 class TestLeases(test_worker.WorkerProcessTestCase):
     def _lose(self, job_id: str) -> None:
-        """Let another worker take a job and never be seen again."""
+        """Let another worker claim a job, and let its lease run out."""
         claimed = self.stores.queue.claim_next("another")
         assert claimed
         self.stores.owned.reserve_image(claimed[1], uuidutils.generate_uuid())
@@ -227,7 +227,7 @@ class TestLeases(test_worker.WorkerProcessTestCase):
         self.assertEqual(("replicated", 2), (row.status, row.attempts))
 
     def test_a_lost_job_that_is_claimed_again_is_kept(self) -> None:
-        """What ends of the lost copy takes nothing from the one that runs."""
+        """The end of the lost copy does not touch the copy that runs."""
         heartbeats = self.disturb(self.stores.owned, "record_progress")
         beat = heartbeats.side_effect
         # So that it does not learn too early that it lost the job.

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The worker as a whole: how it stops."""
+"""A worker stops gently or at once, and leaves nothing behind."""
 
 import contextlib
 import threading
@@ -76,7 +76,7 @@ class TestStop(test_worker.WorkerProcessTestCase):
             self.assert_given_back(job_id)
 
     def test_a_copy_that_is_just_created_is_given_back(self) -> None:
-        """Its creation, which is not answered, has no effect later."""
+        """An image whose creation was not answered does not appear later."""
         gate = base.Gate(self)
         late = threading.Event()
 
