@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Keystone: our own session, the catalogue, and a caller's standing."""
+"""Keystone: where a copy goes, and who the caller is there."""
 
 import contextlib
 from collections.abc import Iterator
@@ -20,7 +20,6 @@ from typing import Final
 from keystoneauth1 import access
 from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as ksa_exc
-from keystoneauth1 import loading
 from keystoneauth1 import session as ksa_session
 from keystoneauth1.identity import v3
 from oslo_config import cfg
@@ -28,9 +27,8 @@ from oslo_log import log as logging
 
 from image_replicator import catalogue
 from image_replicator import context as ir_context
+from image_replicator import credentials
 from image_replicator import exception
-from image_replicator.conf import checking
-from image_replicator.conf import service_auth
 
 LOG = logging.getLogger(__name__)
 
@@ -43,44 +41,15 @@ _DELEGATED: Final = frozenset(
 )
 
 
-def service_session(conf: cfg.ConfigOpts) -> ksa_session.Session:
-    """Return a session with our own credentials; it opens no connection yet.
-
-    :param conf: has ``[service_auth]``.
-    :raises ConfigurationError: if the credentials cannot be used.
-    """
-    group = service_auth.GROUP
-    try:
-        auth = loading.load_auth_from_conf_options(conf, group)
-        session: ksa_session.Session = loading.load_session_from_conf_options(
-            conf, group, auth=auth
-        )
-    except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError) as error:
-        # oslo.config repeats what follows the '$': a password's second half.
-        raise exception.ConfigurationError(
-            f"[{group}]: {checking.BAD_REFERENCE}"
-        ) from error
-    except (ksa_exc.ClientException, cfg.Error) as error:
-        raise exception.ConfigurationError(f"[{group}]: {error}") from error
-    if auth is None:
-        raise exception.ConfigurationError(
-            f"[{group}] auth_type: not set; the image replicator needs "
-            "credentials of its own"
-        )
-    if not getattr(auth, "auth_url", None):
-        raise exception.ConfigurationError(f"[{group}] auth_url: not set")
-    return session
-
-
 class Identity:
-    """What is asked of Keystone.
+    """Asks Keystone for regions, projects' tags and callers' roles.
 
     :param conf: has ``[service_auth]`` and the default destination region.
     :raises ConfigurationError: if the credentials cannot be used.
     """
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
-        self.session = service_session(conf)
+        self.session = credentials.service_session(conf)
         self.catalogue = catalogue.Catalogue(
             self.session, conf.service_auth.valid_interfaces
         )
@@ -95,6 +64,28 @@ class Identity:
             raise_exc=True,
         )
         self._default_region: str | None = conf.default_destination_region
+
+    def access(self) -> access.AccessInfo:
+        """Return our token and what Keystone tells about it.
+
+        :raises keystoneauth1.exceptions.ClientException: if it gives none.
+        """
+        ours: access.AccessInfo = self._auth.get_access(self.session)
+        return ours
+
+    def endpoint(self) -> str:
+        """Return the URL at which Keystone is asked for projects' tags.
+
+        :raises keystoneauth1.exceptions.ClientException: if the catalogue
+            has none.
+        """
+        url = self._keystone.get_endpoint()
+        if url is None:
+            raise ksa_exc.EndpointNotFound(
+                "the catalogue has no identity service of version 3 at the "
+                "configured interfaces and region"
+            )
+        return url
 
     def image_regions(self) -> frozenset[str]:
         """Return the regions that offer an image service to us.
@@ -185,6 +176,7 @@ class Identity:
             context.auth_token or "",
             project_id=project_id,
             reauthenticate=False,
+            include_catalog=False,
         )
         with _keystone_answers():
             rescoped = _rescoped(auth, self.session, project_id)

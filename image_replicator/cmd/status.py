@@ -10,29 +10,39 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""image-replicator-status: tells whether an upgrade can go on."""
+"""The command image-replicator-status: can an upgrade go on?"""
 
 import sys
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Final
 
+from keystoneauth1 import exceptions as ksa_exc
 from oslo_config import cfg
 from oslo_db import exception as db_exc
 from oslo_upgradecheck import upgradecheck
 
 from image_replicator import conf as ir_conf
+from image_replicator import credentials
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator import policy
 from image_replicator.conf import checking
 from image_replicator.conf import loading
+from image_replicator.conf import service_auth
 from image_replicator.db import database
 from image_replicator.db import migration
 
+#: Seconds for each of the few requests that Keystone is asked.
+_PATIENCE: Final = 10.0
+
 
 class Checks(upgradecheck.UpgradeCommands):
-    """What is checked."""
+    """The checks of ``upgrade check``, one method each.
+
+    :param conf: of the image replicator, read but not checked.
+    """
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         super().__init__()
@@ -59,14 +69,36 @@ class Checks(upgradecheck.UpgradeCommands):
         return _result_of(lambda: policy.Enforcer(self._conf))
 
     def _check_service_auth(self) -> upgradecheck.Result:
-        """There are credentials to act with."""
-        return _result_of(lambda: identity.service_session(self._conf))
+        """The options of our credentials can work."""
+        return _result_of(lambda: credentials.service_session(self._conf))
+
+    def _check_keystone(self) -> upgradecheck.Result:
+        """Keystone gives us a token, and its catalogue has our regions."""
+        try:
+            checking.check(self._conf)
+            keystone = identity.Identity(self._conf)
+        except exception.ConfigurationError:
+            return upgradecheck.Result(
+                upgradecheck.Code.FAILURE,
+                "Keystone was not asked, as the configuration cannot work.",
+            )
+        keystone.session.timeout = min(
+            keystone.session.timeout or _PATIENCE, _PATIENCE
+        )
+        try:
+            return _keystone_result(self._conf, keystone)
+        except ksa_exc.ClientException as error:
+            return upgradecheck.Result(
+                upgradecheck.Code.FAILURE,
+                f"Keystone does not serve us: {error}",
+            )
 
     _upgrade_checks = (
         ("Configuration", _check_configuration),
         ("Database schema", _check_schema),
         ("Policy", _check_policy),
         ("Service credentials", _check_service_auth),
+        ("Keystone", _check_keystone),
     )
 
 
@@ -88,6 +120,60 @@ def _contract_behind(version: migration.Version) -> upgradecheck.Result:
 
 
 _BEHIND: Final = {"expand": _expand_behind, "contract": _contract_behind}
+
+
+def _keystone_result(
+    conf: cfg.ConfigOpts, keystone: identity.Identity
+) -> upgradecheck.Result:
+    """Say what Keystone gives us, and what of the configuration it lacks.
+
+    :raises keystoneauth1.exceptions.ClientException: if it does not serve us.
+    """
+    token = keystone.access()
+    if not token.project_scoped:
+        return upgradecheck.Result(
+            upgradecheck.Code.FAILURE,
+            f"[{service_auth.GROUP}] project_name: Keystone gave a token that "
+            "is not for a project.",
+        )
+    keystone.endpoint()
+    regions = keystone.catalogue.image_regions()
+    roles = token.role_names or ["none"]
+    told = (
+        f"Keystone gave a token to {token.username} for the project "
+        f"{token.project_name}, with these roles: {', '.join(sorted(roles))}. "
+        f"Regions with an image service: {', '.join(sorted(regions))}."
+    )
+    code = upgradecheck.Code.SUCCESS
+    for option, region, severity in _named_regions(conf):
+        if region not in regions:
+            code = max(code, severity)
+            told += f" {option}: {region} is none of these."
+    return upgradecheck.Result(code, told)
+
+
+def _named_regions(
+    conf: cfg.ConfigOpts,
+) -> Iterator[tuple[str, str, upgradecheck.Code]]:
+    """Yield each region that an option names, and how bad its lack is.
+
+    Nothing is copied out of a region that is not there. One that copies go
+    to may have yet to join.
+    """
+    if conf.region_id:
+        yield "[DEFAULT] region_id", conf.region_id, upgradecheck.Code.FAILURE
+    named = [
+        (
+            "[DEFAULT] default_destination_region",
+            [conf.default_destination_region],
+        ),
+        ("[worker] destination_regions", conf.worker.destination_regions),
+        ("[worker] max_copies_per_region", conf.worker.max_copies_per_region),
+    ]
+    for option, regions in named:
+        for region in regions:
+            if region not in (None, "*"):
+                yield option, region, upgradecheck.Code.WARNING
 
 
 def _result_of(check: Callable[[], object]) -> upgradecheck.Result:

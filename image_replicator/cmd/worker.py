@@ -21,8 +21,8 @@ from typing import Final
 
 from oslo_log import log as logging
 
+from image_replicator import credentials
 from image_replicator import exception
-from image_replicator import identity
 from image_replicator.conf import loading
 from image_replicator.db import stores
 from image_replicator.worker import worker
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prog = "image-replicator-worker"
     try:
         conf = loading.load(sys.argv[1:] if argv is None else argv, prog=prog)
-        session = identity.service_session(conf)
+        session = credentials.service_session(conf)
         opened = stores.open_stores(conf)
     except exception.ConfigurationError as error:
         print(f"{prog}: {error}", file=sys.stderr)

@@ -16,19 +16,23 @@ from typing import Final
 
 from oslo_config import cfg
 
+from image_replicator.conf import types
+
 GROUP: Final = "DEFAULT"
 
 OPTS: Final = [
-    cfg.StrOpt(
+    cfg.Opt(
         "region_id",
+        type=types.REGION,
         help="""
 The region of the Glance API that the extension is loaded into, as it is
 named in Keystone's catalogue. Images are copied out of this region. The API
 does not start without it; the worker does not need it.
 """,
     ),
-    cfg.StrOpt(
+    cfg.Opt(
         "default_destination_region",
+        type=types.REGION,
         help="""
 The region that a copy goes to when the destination project has no
 ``region:NAME`` tag in Keystone. Set it in clouds of more than two regions.
@@ -36,8 +40,9 @@ When neither says, and exactly one other region offers an image service, the
 copy goes there; otherwise the request is refused.
 """,
     ),
-    cfg.StrOpt(
+    cfg.Opt(
         "state_path",
+        type=types.NotBlank(),
         default="/var/lib/image-replicator",
         help="""
 Directory of the SQLite database, when ``[database] connection`` is left at

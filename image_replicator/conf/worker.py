@@ -16,7 +16,8 @@ import socket
 from typing import Final
 
 from oslo_config import cfg
-from oslo_config import types
+
+from image_replicator.conf import types
 
 GROUP: Final = "worker"
 
@@ -26,8 +27,10 @@ _DAY: Final = 24 * 3600.0
 _MEBIBYTE: Final = 1024 * 1024
 
 OPTS: Final = [
-    cfg.StrOpt(
+    cfg.Opt(
         "host",
+        # The id that it is a part of has 255 characters at most.
+        type=types.NotBlank(max_length=200),
         default=socket.gethostname(),
         sample_default="<hostname>",
         help="""
@@ -48,6 +51,7 @@ jobs wait; lower it when the network or the destination is the bottleneck.
     ),
     cfg.ListOpt(
         "destination_regions",
+        item_type=types.ListedRegion(),
         default=[],
         help="""
 The regions that this worker copies images to; empty for all. Set it where
@@ -57,7 +61,7 @@ jobs for others wait.
     ),
     cfg.Opt(
         "max_copies_per_region",
-        type=types.Dict(types.Integer(min=1)),
+        type=types.RegionLimits(),
         default={},
         sample_default="",
         help="""

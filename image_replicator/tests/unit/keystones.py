@@ -23,8 +23,6 @@ from keystoneauth1 import fixture as ksa_fixture
 from keystoneauth1 import session as ksa_session
 from keystoneauth1.identity import v3
 
-from devcloud import settings
-
 HOST = "127.0.0.1"
 PASSWORD = "pa55word"
 
@@ -56,11 +54,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Keep quiet."""
 
 
+def credentials(**overrides: str | None) -> dict[str, object]:
+    """Return a ``[service_auth]`` that can work; nobody listens there."""
+    return {
+        "auth_type": "password",
+        "auth_url": f"http://{HOST}:1/v3",
+        "username": "replicator",
+        "password": PASSWORD,
+        "user_domain_id": "default",
+        "project_name": "service",
+        "project_domain_id": "default",
+        **overrides,
+    }
+
+
 class FakeKeystone(fixtures.Fixture):
     """A Keystone of which an image service is known in each region.
 
     :ivar regions: the endpoints of the image services, by region
     :ivar tags: of every project
+    :ivar project: that tokens are for
+    :ivar roles: that a token's user has there
     :ivar status: of each answer; other than 200 there is no content
     :ivar body: of each answer, in place of the right one
     :ivar seen: method and path of each request, in order
@@ -70,6 +84,7 @@ class FakeKeystone(fixtures.Fixture):
         super().__init__()
         self.regions = regions
         self.tags: list[str] = []
+        self.project: str | None = "service"
         self.roles = ["admin"]
         self.status = 200
         self.body: bytes | None = None
@@ -106,7 +121,7 @@ class FakeKeystone(fixtures.Fixture):
 
     def _token(self) -> ksa_fixture.V3Token:
         token = ksa_fixture.V3Token(
-            user_name="replicator", project_name="service"
+            user_name="replicator", project_name=self.project
         )
         for role in self.roles:
             token.add_role(role)
@@ -118,18 +133,6 @@ class FakeKeystone(fixtures.Fixture):
             for interface, url in endpoints.items():
                 images.add_endpoint(interface, url, region=region)
         return token
-
-    def settings(self) -> settings.Section:
-        """Return the ``[service_auth]`` of who logs in here."""
-        return {
-            "auth_type": "password",
-            "auth_url": self.url,
-            "username": "replicator",
-            "password": PASSWORD,
-            "user_domain_id": "default",
-            "project_name": "service",
-            "project_domain_id": "default",
-        }
 
     def session(self) -> ksa_session.Session:
         """Return a session that logs in here."""

@@ -50,18 +50,45 @@ class IdentityTestCase(testtools.TestCase):
         self.keystone = self.useFixture(keystones.FakeKeystone())
         self.build()
 
-    def build(self, **defaults: str) -> None:
+    def build(self, auth_url: str | None = None, **defaults: str) -> None:
         """Build an Identity that asks our Keystone.
 
         :param defaults: options of the section ``[DEFAULT]``
         """
+        section = keystones.credentials(auth_url=auth_url or self.keystone.url)
         directory = self.useFixture(fixtures.TempDir()).path
         config_file = settings.write(
             pathlib.Path(directory, "test.conf"),
-            {"DEFAULT": defaults, "service_auth": self.keystone.settings()},
+            {"DEFAULT": defaults, "service_auth": section},
         )
         self.identity = identity.Identity(
             loading.load(config_file=str(config_file))
+        )
+
+
+class TestCredentials(IdentityTestCase):
+    def test_the_version_need_not_stand_in_the_url(self) -> None:
+        self.keystone.regions = {"ot1": {"public": "http://ot1"}}
+        self.keystone.tags = ["region:ot1"]
+        for url in (
+            self.keystone.url,
+            self.keystone.url + "/",
+            self.keystone.url.removesuffix("/v3"),
+        ):
+            self.keystone.seen.clear()
+            self.build(auth_url=url)
+            self.identity.catalogue.image_regions()
+            self.assertEqual(["POST /v3/auth/tokens"], self.keystone.seen)
+            self.assertEqual(
+                "ot1", self.identity.destination_region(_OTHER, "ot2")
+            )
+            self.identity.caller_in_project(_OTHER, new_context())
+
+    def test_a_proxy_that_wants_a_password(self) -> None:
+        """It answers everything with 401; nobody waits for ever."""
+        self.keystone.status = 401
+        self.assertRaises(
+            exception.ServiceUnavailable, self.identity.image_regions
         )
 
 

@@ -21,6 +21,7 @@ import testtools
 
 from devcloud import process
 from devcloud import settings
+from image_replicator.tests.unit import keystones
 
 _PASTE = """
 [pipeline:main]
@@ -64,10 +65,7 @@ class TestApplication(testtools.TestCase):
                     "region_id": region,
                     "state_path": self.directory,
                 },
-                "service_auth": {
-                    "auth_type": "password",
-                    "auth_url": "http://127.0.0.1:1/v3",
-                },
+                "service_auth": keystones.credentials(),
             },
         )
         (self.directory / "image-replicator-paste.ini").write_text(_PASTE)

@@ -43,6 +43,7 @@ from image_replicator.db import jobs
 from image_replicator.db import models
 from image_replicator.images import probe
 from image_replicator.jobs import JobStatus
+from image_replicator.tests.unit import keystones
 
 SOURCE: Final = "236ae314ef6944f4ab98fa7519e54325"
 DESTINATION: Final = "91b5c7c09cbd45caa3c146fd67ae471e"
@@ -165,11 +166,7 @@ class ApiTestCase(testtools.TestCase):
             {
                 "DEFAULT": {"region_id": "ot1"},
                 "database": {"connection": url},
-                "service_auth": {
-                    "auth_type": "password",
-                    "auth_url": "http://127.0.0.1:1/v3",
-                    "password": _SECRET,
-                },
+                "service_auth": keystones.credentials(password=_SECRET),
             },
             overrides,
         )

@@ -22,6 +22,7 @@ from oslo_config import cfg
 from devcloud import settings
 from image_replicator import api
 from image_replicator.api import router
+from image_replicator.tests.unit import keystones
 from image_replicator.tests.unit.api import base
 
 _SECRET = "pa55word-of-the-service"
@@ -40,11 +41,7 @@ class TestFactories(testtools.TestCase):
                 "region_id": "ot1",
                 "state_path": self.directory,
             },
-            "service_auth": {
-                "auth_type": "password",
-                "auth_url": "http://127.0.0.1:1/v3",
-                "password": _SECRET,
-            },
+            "service_auth": keystones.credentials(password=_SECRET),
         }
         path = self.directory / "image-replicator.conf"
         settings.write(path, settings.merge(working, overrides))

@@ -27,6 +27,7 @@ import fixtures
 import testtools
 
 from devcloud import settings
+from image_replicator.tests.unit import keystones
 
 SECRET = "pa55word"
 
@@ -62,13 +63,7 @@ class CommandTestCase(testtools.TestCase):
                 "region_id": "ot1",
                 "state_path": self.directory / "state",
             },
-            "service_auth": {
-                "auth_type": "password",
-                # Nobody listens there.
-                "auth_url": "http://127.0.0.1:1/v3",
-                "username": "replicator",
-                "password": SECRET,
-            },
+            "service_auth": keystones.credentials(password=SECRET),
         }
         settings.write(self.config_file, settings.merge(working, overrides))
 

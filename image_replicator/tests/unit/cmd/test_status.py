@@ -14,20 +14,47 @@
 
 import json
 import pathlib
+import socket
 import sqlite3
 from typing import Any
 
+import fixtures
+
+from devcloud import settings
 from image_replicator.cmd import manage
 from image_replicator.cmd import status
+from image_replicator.tests.unit import keystones
 from image_replicator.tests.unit.cmd import base
 
-CHECKS = ["Configuration", "Database schema", "Policy", "Service credentials"]
+CHECKS = [
+    "Configuration",
+    "Database schema",
+    "Policy",
+    "Service credentials",
+    "Keystone",
+]
 
 SUCCESS, WARNING, FAILURE = 0, 1, 2
 
 
-class TestStatus(base.CommandTestCase):
-    def _check(self) -> tuple[int, dict[str, Any]]:
+class StatusTestCase(base.CommandTestCase):
+    """With a Keystone where two regions have an image service."""
+
+    def setUp(self) -> None:
+        self.keystone = keystones.FakeKeystone(
+            ot1={"internal": "http://ot1"}, ot2={"public": "http://ot2"}
+        )
+        self.keystone.setUp()
+        self.addCleanup(self.keystone.cleanUp)
+        super().setUp()
+
+    def configure(self, **overrides: settings.Section) -> None:
+        working = {
+            "service_auth": keystones.credentials(auth_url=self.keystone.url)
+        }
+        super().configure(**settings.merge(working, overrides))
+
+    def check(self) -> tuple[int, dict[str, Any]]:
         """Return the exit status, and each check's result and details."""
         done = self.call(status.main, "upgrade", "check", "--json")
         self.assertEqual("", done.errors)
@@ -41,16 +68,24 @@ class TestStatus(base.CommandTestCase):
         }
 
     def assert_found(self, check: str, result: int, *words: str) -> None:
-        """One check finds something; the others find nothing."""
-        code, found = self._check()
+        """One check finds something; the others find nothing.
+
+        But Keystone is not asked with credentials that cannot work.
+        """
+        code, found = self.check()
         self.assertEqual(result, code)
+        failing = {check}
+        if check == "Service credentials":
+            failing.add("Keystone")
         for name in CHECKS:
             self.assertEqual(
-                result if name == check else SUCCESS, found[name][0], name
+                result if name in failing else SUCCESS, found[name][0], name
             )
         for word in words:
             self.assertIn(word, found[check][1])
 
+
+class TestStatus(StatusTestCase):
     def _database(self) -> sqlite3.Connection:
         state = self.directory / "state"
         state.mkdir(exist_ok=True)
@@ -59,9 +94,9 @@ class TestStatus(base.CommandTestCase):
         return connection
 
     def test_all_is_well(self) -> None:
-        code, found = self._check()
+        code, found = self.check()
         self.assertEqual(SUCCESS, code)
-        self.assertEqual({(SUCCESS, None)}, set(found.values()))
+        self.assertEqual({SUCCESS}, {result for result, _ in found.values()})
 
     def test_a_table_for_people(self) -> None:
         done = self.run_process("status", "upgrade", "check")
@@ -97,7 +132,7 @@ class TestStatus(base.CommandTestCase):
     def test_a_database_that_is_upgraded(self) -> None:
         self._database().execute("CREATE TABLE other (id INTEGER)")
         self.call(manage.main, "db", "upgrade")
-        self.assertEqual(SUCCESS, self._check()[0])
+        self.assertEqual(SUCCESS, self.check()[0])
 
     def test_a_database_of_a_newer_release(self) -> None:
         self.call(manage.main, "db", "upgrade")
@@ -118,7 +153,7 @@ class TestStatus(base.CommandTestCase):
 
     def test_a_value_that_cannot_be(self) -> None:
         self.configure(worker={"concurrency": "many"})
-        code, found = self._check()
+        code, found = self.check()
         self.assertEqual(FAILURE, code)
         result, details = found["Configuration"]
         self.assertEqual(FAILURE, result)
@@ -142,6 +177,21 @@ class TestStatus(base.CommandTestCase):
         self.configure(service_auth={"auth_url": None})
         self.assert_found("Service credentials", FAILURE, "auth_url")
 
+    def test_a_url_of_keystone_that_cannot_be(self) -> None:
+        self.configure(service_auth={"auth_url": "ftp:nothing"})
+        self.assert_found(
+            "Service credentials", FAILURE, "[service_auth] auth_url: "
+        )
+        self.assertEqual([], self.keystone.seen)
+
+    def test_a_region_without_a_name(self) -> None:
+        self.configure(DEFAULT={"region_id": ""})
+        code, found = self.check()
+        self.assertEqual(FAILURE, code)
+        result, details = found["Configuration"]
+        self.assertEqual(FAILURE, result)
+        self.assertIn("[DEFAULT] region_id: ", details)
+
     def test_a_file_that_cannot_be_read(self) -> None:
         self.config_file.unlink()
         done = self.run_process("status", "upgrade", "check")
@@ -149,3 +199,63 @@ class TestStatus(base.CommandTestCase):
         self.assert_explained(
             done, "image-replicator-status:", str(self.config_file)
         )
+
+
+class TestKeystone(StatusTestCase):
+    """Keystone is asked, and what it says is told."""
+
+    def test_what_is_found(self) -> None:
+        result, details = self.check()[1]["Keystone"]
+        self.assertEqual(SUCCESS, result)
+        for word in ("replicator", "service", "admin", "ot1, ot2"):
+            self.assertIn(word, details)
+        self.assertIn("POST /v3/auth/tokens", self.keystone.seen)
+
+    def test_credentials_that_it_refuses(self) -> None:
+        self.keystone.status = 401
+        self.assert_found("Keystone", FAILURE, "401")
+
+    def test_a_keystone_that_is_away(self) -> None:
+        url = f"http://{keystones.HOST}:1/v3"
+        self.configure(service_auth={"auth_url": url})
+        self.assert_found("Keystone", FAILURE, url)
+
+    def test_a_keystone_that_says_nothing(self) -> None:
+        """It is waited for, but not for long."""
+        silent = socket.create_server((keystones.HOST, 0))
+        self.addCleanup(silent.close)
+        url = f"http://{keystones.HOST}:{silent.getsockname()[1]}/v3"
+        self.configure(service_auth={"auth_url": url})
+        self.useFixture(
+            fixtures.MonkeyPatch("image_replicator.cmd.status._PATIENCE", 0.2)
+        )
+        self.assert_found("Keystone", FAILURE, "timed out")
+
+    def test_what_answers_is_no_keystone(self) -> None:
+        self.keystone.body = b"<html>Welcome</html>"
+        self.assert_found("Keystone", FAILURE)
+
+    def test_a_token_for_no_project(self) -> None:
+        self.keystone.project = None
+        self.assert_found("Keystone", FAILURE, "[service_auth] project_name")
+
+    def test_our_region_is_not_there(self) -> None:
+        self.configure(DEFAULT={"region_id": "ot9"})
+        self.assert_found(
+            "Keystone", FAILURE, "[DEFAULT] region_id: ot9", "ot1, ot2"
+        )
+
+    def test_other_regions_that_are_not_there(self) -> None:
+        for section, option, value in (
+            ("DEFAULT", "default_destination_region", "ot9"),
+            ("worker", "destination_regions", "ot2,ot9"),
+            ("worker", "max_copies_per_region", "ot9:1,*:3"),
+        ):
+            self.configure(**{section: {option: value}})
+            self.assert_found(
+                "Keystone", WARNING, f"[{section}] {option}: ot9"
+            )
+
+    def test_no_identity_service_where_we_look_for_it(self) -> None:
+        self.configure(service_auth={"region_name": "ot9"})
+        self.assert_found("Keystone", FAILURE, "identity", "ot9")

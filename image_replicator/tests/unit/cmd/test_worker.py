@@ -20,7 +20,9 @@ import threading
 import fixtures
 import testtools
 
+from devcloud import settings
 from image_replicator.cmd import worker
+from image_replicator.tests.unit import keystones
 from image_replicator.worker import worker as worker_process
 
 
@@ -45,10 +47,14 @@ class TestMain(testtools.TestCase):
     def _main(self, auth_type: str = "password") -> int:
         directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         path = directory / "image-replicator.conf"
-        path.write_text(
-            f"[database]\nconnection = sqlite:///{directory}/jobs.sqlite\n"
-            f"[service_auth]\nauth_type = {auth_type}\n"
-            "auth_url = http://127.0.0.1:9/v3\n"
+        settings.write(
+            path,
+            {
+                "database": {
+                    "connection": f"sqlite:///{directory}/jobs.sqlite"
+                },
+                "service_auth": keystones.credentials(auth_type=auth_type),
+            },
         )
         return worker.main(["--config-file", str(path)])
 
