@@ -10,42 +10,39 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""An HTTP proxy that does harm to requests, at random and by a seed.
+"""Does harm to HTTP requests, at random and by a seed.
 
-It stands between a worker and a Glance as :mod:`.proxy` does, and can be told
-to cut or refuse all connections as that can. What it does on its own, request
-by request, is one of :class:`Fault`::
+A behaviour of a proxy, which stands between a worker and a Glance. What it
+does, request by request, is one of :class:`Fault`::
 
-    relay = self.useFixture(faults.FaultyProxy(seed=7))
-    relay.odds = {faults.Fault.CUT_ANSWER: 0.1}
+    harm = faults.Faults(seed=7)
+    relay = self.useFixture(proxy.Proxy(behaviours=[harm]))
+    harm.odds = {faults.Fault.CUT_ANSWER: 0.1}
     ...
-    relay.odds = {}
-    print(relay.counts)
+    harm.odds = {}
+    print(harm.counts)
 
 The seed gives the sequence of what is done and where. Which request meets it
 depends on the order in which requests come.
 """
 
+import asyncio
 import collections
-import contextlib
 import dataclasses
 import enum
-import io
 import itertools
 import random
-import socket
-import time
+import weakref
+from collections.abc import AsyncGenerator
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 
+from devcloud import carrier
 from devcloud import http_messages
-from devcloud import proxy
 
 #: What is answered in the service's place.
 STATUSES = (401, 429, 500, 503)
 
-_LINGER = 2.0  # seconds for a client to take note of an early answer
 _SLICE = 1 << 14  # bytes of a slowed message that are sent at a time
 _EARLY = 0.3  # part of the cuts and stalls that come before the first byte
 
@@ -86,9 +83,8 @@ class _Message:
     :ivar choice: whatever else is to be chosen, from 0 to 1
     """
 
-    link: proxy._Link
     head: http_messages.Head
-    pieces: Iterator[bytes]
+    pieces: AsyncGenerator[bytes]
     fault: Fault | None
     place: float
     choice: float
@@ -98,150 +94,141 @@ class _Message:
         """The place as a number of bytes, less than the length."""
         return int(self.place * (self.head.length or 0))
 
-    def untouched(self) -> Iterator[bytes]:
+    async def untouched(self) -> AsyncGenerator[bytes]:
         """Yield all of it."""
         yield self.head.wire
-        yield from self.pieces
+        async for piece in self.pieces:
+            yield piece
 
-    def first_part(self) -> Iterator[bytes]:
+    async def first_part(self) -> AsyncGenerator[bytes]:
         """Yield what comes before the place."""
         if self.choice < _EARLY or not self.head.length:
             return
         yield self.head.wire
-        yield from self.first_bytes()
+        async for piece in self.first_bytes():
+            yield piece
 
-    def first_bytes(self) -> Iterator[bytes]:
+    async def first_bytes(self) -> AsyncGenerator[bytes]:
         """Yield what of the body comes before the place."""
         left = self.offset
         while left:
-            piece = next(self.pieces)[:left]
+            piece = (await anext(self.pieces))[:left]
             left -= len(piece)
             yield piece
 
 
-class FaultyProxy(proxy.Proxy):
-    """Stands between a client and an HTTP server, and does harm; see above.
+# The requests of a connection, in their order; None is the end.
+_Exchanges = asyncio.Queue[_Message | None]
 
-    :param seed: two proxies with the same do the same
+
+class Faults(carrier.Behaviour):
+    """Does harm to HTTP requests and their answers; see the module.
+
+    :param seed: two with the same do the same
     :param stall: seconds for which a stalled request is held
     :param slow: seconds that a slowed request takes longer, at most
 
     :ivar odds: the probability of each fault, for each request; those that
         make no sense for it do not happen to it
+    :ivar requests: how many there have been
     """
 
     def __init__(
         self, seed: int | str, stall: float = 4.0, slow: float = 2.0
     ) -> None:
-        super().__init__()
         self._random = random.Random(seed)
         self._stall_seconds = stall
         self._slow_seconds = slow
         self._counts: collections.Counter[Fault] = collections.Counter()
-        self._requests = 0
+        self._exchanges: weakref.WeakKeyDictionary[
+            carrier.Link, _Exchanges
+        ] = weakref.WeakKeyDictionary()
+        self.requests = 0
         self.odds: Mapping[Fault, float] = {}
 
     @property
     def counts(self) -> Mapping[Fault, int]:
         """How often which fault has happened."""
-        with self._changed:
-            return dict(self._counts)
+        return dict(self._counts)
 
-    @property
-    def requests(self) -> int:
-        """How many requests there have been."""
-        return self._requests
+    async def begin(self, link: carrier.Link) -> None:
+        """Be ready to match the answers of a connection with its requests."""
+        self._exchanges[link] = asyncio.Queue()
 
-    # A connection. What breaks it is an OSError, and ends it.
-
-    def _forward(self, link: proxy._Link) -> None:
-        with self._changed:
-            self._links.add(link)
-        client, upstream = link.sockets
-        try:
-            with (
-                contextlib.suppress(OSError),
-                client.makefile("rb") as requests,
-                upstream.makefile("rb") as answers,
-            ):
-                while self._exchange(link, requests, answers):
-                    continue
-        finally:
-            link.shut()
-            with self._changed:
-                self._links.discard(link)
-
-    def _exchange(
+    def apply(
         self,
-        link: proxy._Link,
-        requests: io.BufferedReader,
-        answers: io.BufferedReader,
-    ) -> bool:
-        """Carry a request and its answer; tell whether more may come."""
-        head = http_messages.read_head(requests)
-        if head is None:
-            return False
-        request = self._draw(link, head, requests)
-        client = link.sockets[0]
-        if request.fault is Fault.REFUSE:
-            self._refuse(client, request)
-            return False
-        whole = self._send_request(request)
-        answer = http_messages.read_head(answers)
-        if answer is None:
-            return False
-        body = http_messages.answer_body(head.method, answer, answers)
-        harmed = dataclasses.replace(request, head=answer, pieces=body)
-        for piece in self._harm(harmed, _TO_ANSWERS):
-            client.sendall(piece)
-        if not whole:
-            _linger(client)
-        return whole and not (head.closes or answer.closes)
+        link: carrier.Link,
+        direction: carrier.Direction,
+        pieces: AsyncGenerator[bytes],
+    ) -> AsyncGenerator[bytes]:
+        """Yield requests, or answers, with the harm that is done to them.
+
+        :raises OSError: to break the connection off
+        """
+        stream = http_messages.Stream(pieces)
+        if direction is carrier.Direction.UPLOAD:
+            return self._requests(self._exchanges[link], stream)
+        return self._answers(self._exchanges[link], stream)
+
+    async def _requests(
+        self, exchanges: _Exchanges, stream: http_messages.Stream
+    ) -> AsyncGenerator[bytes]:
+        while head := await http_messages.read_head(stream):
+            request = self._draw(head, stream)
+            exchanges.put_nowait(request)
+            if request.fault is Fault.REFUSE:
+                # Whatever is still sent goes nowhere.
+                while await stream.some(_SLICE):
+                    continue
+                return
+            async for piece in self._harm(request, _TO_REQUESTS):
+                yield piece
+        exchanges.put_nowait(None)
+
+    async def _answers(
+        self, exchanges: _Exchanges, stream: http_messages.Stream
+    ) -> AsyncGenerator[bytes]:
+        while request := await exchanges.get():
+            if request.fault is Fault.REFUSE:
+                yield self._refusal(request)
+                return
+            head = await http_messages.read_head(stream)
+            if head is None:
+                return
+            body = http_messages.answer_body(request.head.method, head, stream)
+            answer = dataclasses.replace(request, head=head, pieces=body)
+            async for piece in self._harm(answer, _TO_ANSWERS):
+                yield piece
+            if request.head.closes or head.closes:
+                return
 
     def _draw(
-        self,
-        link: proxy._Link,
-        head: http_messages.Head,
-        stream: io.BufferedReader,
+        self, head: http_messages.Head, stream: http_messages.Stream
     ) -> _Message:
-        """Read a request, and choose what happens to it."""
-        with self._changed:
-            self._requests += 1
-            odds = self.odds
-            # As many numbers whatever comes of them.
-            number, place, choice = (self._random.random() for _ in range(3))
+        """Choose what happens to a request."""
+        self.requests += 1
+        # As many numbers whatever comes of them.
+        number, place, choice = (self._random.random() for _ in range(3))
         body = http_messages.request_body(head, stream)
-        fault = _chosen(odds, number)
+        fault = _chosen(self.odds, number)
         if not _makes_sense(fault, head):
             fault = None
-        return _Message(link, head, body, fault, place, choice)
+        return _Message(head, body, fault, place, choice)
 
-    def _refuse(self, client: socket.socket, request: _Message) -> None:
-        """Answer in the service's place, whatever is still sent."""
-        self._note(request)
-        client.sendall(
+    def _refusal(self, request: _Message) -> bytes:
+        """Return the answer in the service's place."""
+        self._count(request)
+        return (
             b"HTTP/1.1 %d Not Now\r\nContent-Length: 0\r\n"
             b"Connection: close\r\n\r\n"
             % STATUSES[int(request.choice * len(STATUSES))]
         )
-        _linger(client)
-
-    def _send_request(self, request: _Message) -> bool:
-        """Send a request on; tell whether the service took all of it."""
-        upstream = request.link.sockets[1]
-        for piece in self._harm(request, _TO_REQUESTS):
-            try:
-                upstream.sendall(piece)
-            except (BrokenPipeError, ConnectionResetError):
-                # It wants no more; its answer may be on the way.
-                return False
-        return True
 
     # Harm.
 
     def _harm(
         self, message: _Message, ways: "Mapping[Fault, _Way]"
-    ) -> Iterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Yield what is sent of a message.
 
         :param ways: to do harm, of the faults of the message's direction
@@ -250,83 +237,79 @@ class FaultyProxy(proxy.Proxy):
             return message.untouched()
         return ways[message.fault](self, message)
 
-    def _note(self, message: _Message) -> None:
+    def _count(self, message: _Message) -> None:
         assert message.fault
-        with self._changed:
-            self._counts[message.fault] += 1
+        self._counts[message.fault] += 1
 
-    def _cut(self, message: _Message) -> Iterator[bytes]:
-        yield from message.first_part()
-        self._note(message)
+    async def _cut(self, message: _Message) -> AsyncGenerator[bytes]:
+        async for piece in message.first_part():
+            yield piece
+        self._count(message)
         raise ConnectionAbortedError
 
-    def _stall(self, message: _Message) -> Iterator[bytes]:
-        yield from message.first_part()
-        self._note(message)
-        self._wait(message.link, self._stall_seconds)
+    async def _stall(self, message: _Message) -> AsyncGenerator[bytes]:
+        async for piece in message.first_part():
+            yield piece
+        self._count(message)
+        await asyncio.sleep(self._stall_seconds)
         raise ConnectionAbortedError
 
-    def _shorten(self, message: _Message) -> Iterator[bytes]:
+    async def _shorten(self, message: _Message) -> AsyncGenerator[bytes]:
         if not message.head.length:
-            yield from message.untouched()
+            async for piece in message.untouched():
+                yield piece
             return
         length = str(message.offset).encode()
-        shortened = dataclasses.replace(
-            message, head=message.head.replaced(b"content-length", length)
-        )
-        self._note(message)
-        yield shortened.head.wire
-        yield from message.first_bytes()
-        for _piece in message.pieces:
+        self._count(message)
+        yield message.head.replaced(b"content-length", length).wire
+        async for piece in message.first_bytes():
+            yield piece
+        async for _piece in message.pieces:
             continue
 
-    def _flip(self, message: _Message) -> Iterator[bytes]:
+    async def _flip(self, message: _Message) -> AsyncGenerator[bytes]:
         offset = message.offset
         yield message.head.wire
-        for piece in message.pieces:
+        async for piece in message.pieces:
             if 0 <= offset < len(piece):
                 flipped = bytearray(piece)
                 flipped[offset] ^= 1 << int(message.choice * 8)
-                self._note(message)
+                self._count(message)
                 yield bytes(flipped)
             else:
                 yield piece
             offset -= len(piece)
 
-    def _slow(self, message: _Message) -> Iterator[bytes]:
+    async def _slow(self, message: _Message) -> AsyncGenerator[bytes]:
         seconds = message.choice * self._slow_seconds
-        self._note(message)
+        self._count(message)
         length = message.head.length
         if not length:
-            self._wait(message.link, seconds)
+            await asyncio.sleep(seconds)
         yield message.head.wire
-        for piece in message.pieces:
+        async for piece in message.pieces:
             for begin in range(0, len(piece), _SLICE):
                 part = piece[begin : begin + _SLICE]
-                self._wait(message.link, seconds * len(part) / (length or 1))
+                await asyncio.sleep(seconds * len(part) / (length or 1))
                 yield part
 
-    def _wait(self, link: proxy._Link, seconds: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: link.closed, seconds)
 
-
-_Way = Callable[[FaultyProxy, _Message], Iterator[bytes]]
+_Way = Callable[[Faults, _Message], AsyncGenerator[bytes]]
 
 _TO_REQUESTS: Mapping[Fault, _Way] = {
-    Fault.CUT_REQUEST: FaultyProxy._cut,
-    Fault.STALL_REQUEST: FaultyProxy._stall,
-    Fault.SHORTEN_UPLOAD: FaultyProxy._shorten,
-    Fault.FLIP_UPLOAD: FaultyProxy._flip,
-    Fault.SLOW_REQUEST: FaultyProxy._slow,
+    Fault.CUT_REQUEST: Faults._cut,
+    Fault.STALL_REQUEST: Faults._stall,
+    Fault.SHORTEN_UPLOAD: Faults._shorten,
+    Fault.FLIP_UPLOAD: Faults._flip,
+    Fault.SLOW_REQUEST: Faults._slow,
 }
 
 _TO_ANSWERS: Mapping[Fault, _Way] = {
-    Fault.CUT_ANSWER: FaultyProxy._cut,
-    Fault.STALL_ANSWER: FaultyProxy._stall,
-    Fault.SHORTEN_ANSWER: FaultyProxy._shorten,
-    Fault.FLIP_DOWNLOAD: FaultyProxy._flip,
-    Fault.SLOW_ANSWER: FaultyProxy._slow,
+    Fault.CUT_ANSWER: Faults._cut,
+    Fault.STALL_ANSWER: Faults._stall,
+    Fault.SHORTEN_ANSWER: Faults._shorten,
+    Fault.FLIP_DOWNLOAD: Faults._flip,
+    Fault.SLOW_ANSWER: Faults._slow,
 }
 
 
@@ -344,16 +327,3 @@ def _makes_sense(fault: Fault | None, request: http_messages.Head) -> bool:
     if fault in _OF_DATA and not request.path.endswith("/file"):
         return False
     return bool(request.length) or fault not in _OF_BODIES
-
-
-def _linger(client: socket.socket) -> None:
-    """Let a client that is still sending see the answer.
-
-    A connection that is closed with bytes unread is reset, and the answer
-    with it.
-    """
-    deadline = time.monotonic() + _LINGER
-    client.settimeout(_LINGER)
-    client.shutdown(socket.SHUT_WR)
-    while time.monotonic() < deadline and client.recv(_SLICE):
-        continue

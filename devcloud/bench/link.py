@@ -24,10 +24,10 @@ from devcloud.bench import catalogue
 from devcloud.bench import copies
 from devcloud.bench import usage
 from devcloud.bench.measure import Ratio
-from devcloud.bench.shape import MEGABIT
-from devcloud.bench.shape import Shape
 from devcloud.bench.stage import SOURCE
 from devcloud.bench.stage import Stage
+from devcloud.distance import MEGABIT
+from devcloud.distance import Shape
 
 _LOOKS = 3  # at the link
 _REQUESTS = 5  # to measure the round trip

@@ -29,10 +29,10 @@ from devcloud.bench.measure import Case
 from devcloud.bench.measure import Ratio
 from devcloud.bench.measure import Sample
 from devcloud.bench.measure import take_turns
-from devcloud.bench.shape import MEGABIT
-from devcloud.bench.shape import Shape
 from devcloud.bench.stage import BenchError
 from devcloud.bench.stage import Stage
+from devcloud.distance import MEGABIT
+from devcloud.distance import Shape
 
 #: What the aims are for.
 _AIMED_ROUND_TRIP = 80  # ms

@@ -31,6 +31,7 @@ from sqlalchemy import pool
 
 from devcloud import cloud
 from devcloud import faults
+from devcloud import proxy
 from devcloud.chaos import audit
 from devcloud.chaos import fence
 from devcloud.chaos import fleet
@@ -94,11 +95,13 @@ class Run(fixtures.Fixture):
         self.store: stores.Store = self.useFixture(
             stores.STORES[self._database]()
         )
-        self.relays = {
-            region: self.useFixture(
-                faults.FaultyProxy(f"{self.plan.seed} {region}", _STALL)
-            )
+        self.faults = {
+            region: faults.Faults(f"{self.plan.seed} {region}", _STALL)
             for region in cloud.REGIONS
+        }
+        self.relays = {
+            region: self.useFixture(proxy.Proxy(behaviours=[harm]))
+            for region, harm in self.faults.items()
         }
         options = cloud.Options(
             database_url=self.store.url,
@@ -157,7 +160,12 @@ class Run(fixtures.Fixture):
         asking.start()
         try:
             trouble.Trouble(
-                self.fleet, self.cloud, self.store, self.relays, self._report
+                self.fleet,
+                self.cloud,
+                self.store,
+                self.relays,
+                self.faults,
+                self._report,
             ).run(self.plan)
         except BaseException:
             self.users.stop()
@@ -255,10 +263,10 @@ class Run(fixtures.Fixture):
             ),
             "done to requests": {
                 region: {
-                    "of": relay.requests,
-                    **{k.name.lower(): v for k, v in relay.counts.items()},
+                    "of": harm.requests,
+                    **{k.name.lower(): v for k, v in harm.counts.items()},
                 }
-                for region, relay in self.relays.items()
+                for region, harm in self.faults.items()
             },
             "users were told": dict(sorted(self.users.answers.items())),
             "writes to jobs": len(list(log)),

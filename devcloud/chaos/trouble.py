@@ -19,6 +19,7 @@ from collections.abc import Mapping
 
 from devcloud import cloud
 from devcloud import faults
+from devcloud import proxy
 from devcloud.chaos import fleet
 from devcloud.chaos import plan
 from devcloud.chaos import stores
@@ -28,6 +29,7 @@ class Trouble:
     """All that is done to those who work.
 
     :param relays: that lead to the regions
+    :param harm: that these do to requests
     :param report: is told what is done
     """
 
@@ -36,20 +38,22 @@ class Trouble:
         workers: fleet.Fleet,
         running: cloud.Cloud,
         store: stores.Store,
-        relays: Mapping[str, faults.FaultyProxy],
+        relays: Mapping[str, proxy.Proxy],
+        harm: Mapping[str, faults.Faults],
         report: Callable[[str], None],
     ) -> None:
         self._workers = workers
         self._cloud = running
         self._store = store
         self._relays = relays
+        self._harm = harm
         self._report = report
 
     def run(self, todo: plan.Plan) -> None:
         """Do it all, to the end of the plan's time, and make it good."""
         begin = time.monotonic()
-        for relay in self._relays.values():
-            relay.odds = {} if todo.calm else plan.ODDS
+        for harm in self._harm.values():
+            harm.odds = {} if todo.calm else plan.ODDS
         try:
             for step in todo.steps:
                 time.sleep(max(0.0, begin + step.at - time.monotonic()))
@@ -61,8 +65,9 @@ class Trouble:
 
     def make_good(self) -> None:
         """End whatever still lasts."""
+        for harm in self._harm.values():
+            harm.odds = {}
         for relay in self._relays.values():
-            relay.odds = {}
             relay.refuse(False)
         self._cloud.signal_keystone(signal.SIGCONT)
         for place in range(len(self._workers.workers)):
@@ -91,7 +96,7 @@ class Trouble:
             case _:
                 self._harm_network(act, self._relays[subject])
 
-    def _harm_network(self, act: plan.Act, relay: faults.FaultyProxy) -> None:
+    def _harm_network(self, act: plan.Act, relay: proxy.Proxy) -> None:
         if act is not plan.Act.CUT_REGION:
             relay.refuse(act is plan.Act.CLOSE_REGION)
         if act is not plan.Act.OPEN_REGION:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The fault-injecting proxy of the chaos suite: it carries, or does harm."""
+"""A proxy that does harm to HTTP requests, or lets them pass."""
 
 import http.client
 import http.server
@@ -21,6 +21,7 @@ from typing import Any
 import testtools
 
 from devcloud import faults
+from devcloud import proxy
 
 DATA = bytes(range(256)) * 4096
 PATIENCE = 30  # seconds; only ever waited when a test fails
@@ -72,7 +73,7 @@ class _Server(http.server.ThreadingHTTPServer):
         """Say nothing: its connections are there to be broken."""
 
 
-class TestFaultyProxy(testtools.TestCase):
+class TestFaults(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.taken: list[bytes] = []
@@ -83,9 +84,8 @@ class TestFaultyProxy(testtools.TestCase):
             target=server.serve_forever, args=[0.01], daemon=True
         ).start()
         self.addCleanup(server.shutdown)
-        self.relay = self.useFixture(
-            faults.FaultyProxy(seed=1, stall=0.1, slow=0.1)
-        )
+        self.harm = faults.Faults(seed=1, stall=0.1, slow=0.1)
+        self.relay = self.useFixture(proxy.Proxy(behaviours=[self.harm]))
         self.relay.connect_to(server.server_port)
         self.client = self._connect()
 
@@ -108,10 +108,10 @@ class TestFaultyProxy(testtools.TestCase):
         return answer.status, answer.read()
 
     def _harm(self, fault: faults.Fault) -> None:
-        self.relay.odds = {fault: ALWAYS}
+        self.harm.odds = {fault: ALWAYS}
 
     def _assert_once(self, fault: faults.Fault) -> None:
-        self.assertEqual({fault: 1}, self.relay.counts)
+        self.assertEqual({fault: 1}, self.harm.counts)
 
     def test_it_carries_whatever_comes(self) -> None:
         self.client.connect()
@@ -124,8 +124,8 @@ class TestFaultyProxy(testtools.TestCase):
             self.assertEqual((200, b"%d" % len(DATA)), answer)
         self.assertEqual([DATA] * 2, self.taken)
         self.assertIs(first, self.client.sock)
-        self.assertEqual({}, self.relay.counts)
-        self.assertEqual(8, self.relay.requests)
+        self.assertEqual({}, self.harm.counts)
+        self.assertEqual(8, self.harm.requests)
 
     def test_it_carries_an_early_answer(self) -> None:
         answer = self._ask("POST", body=DATA)
@@ -145,7 +145,7 @@ class TestFaultyProxy(testtools.TestCase):
                 self.assertRaises(
                     (http.client.HTTPException, OSError), self._ask
                 )
-            self.assertEqual(5, self.relay.counts[fault])
+            self.assertEqual(5, self.harm.counts[fault])
 
     def test_an_answer_without_a_body_is_cut(self) -> None:
         self._harm(faults.Fault.CUT_ANSWER)
@@ -207,19 +207,17 @@ class TestFaultyProxy(testtools.TestCase):
         self.assertEqual([DATA], self.taken)
 
     def test_only_data_is_changed(self) -> None:
-        self.relay.odds = {faults.Fault.FLIP_UPLOAD: ALWAYS}
+        self.harm.odds = {faults.Fault.FLIP_UPLOAD: ALWAYS}
         self._ask("PUT", "/v2/images", body=DATA)
         self.assertEqual([DATA], self.taken)
-        self.assertEqual({}, self.relay.counts)
+        self.assertEqual({}, self.harm.counts)
 
     def test_the_seed_gives_the_sequence(self) -> None:
-        relays = [
-            self.useFixture(faults.FaultyProxy(seed)) for seed in (7, 7, 8)
-        ]
-        odds = {faults.Fault.REFUSE: 0.5}
         drawn = []
-        for relay in relays:
-            relay.odds = odds
+        for seed in (7, 7, 8):
+            harm = faults.Faults(seed)
+            harm.odds = {faults.Fault.REFUSE: 0.5}
+            relay = self.useFixture(proxy.Proxy(behaviours=[harm]))
             relay.connect_to(self.relay.port)
             client = http.client.HTTPConnection("127.0.0.1", relay.port)
             self.addCleanup(client.close)
