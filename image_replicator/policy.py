@@ -18,15 +18,20 @@ rules is the job's tenants: ``source_tenant_id`` asked for the copy,
 """
 
 import time
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Final
 
 from oslo_config import cfg
+from oslo_log import log as logging
 from oslo_policy import policy
 
 from image_replicator import context as ir_context
 from image_replicator import exception
+from image_replicator import policy_files
+
+LOG = logging.getLogger(__name__)
 
 LIST: Final = "image_replicator:jobs:list"
 LIST_ALL_TENANTS: Final = "image_replicator:jobs:list:all_tenants"
@@ -125,45 +130,62 @@ def list_rules() -> list[policy.RuleDefault]:
     return list(_RULES)
 
 
-def _check_file(conf: cfg.ConfigOpts) -> None:
-    """Refuse to start without a policy file that the operator names.
-
-    oslo.policy would go by the defaults, which may allow more than the file.
-    """
-    name = conf.oslo_policy.policy_file
-    source = conf.get_location("policy_file", "oslo_policy")
-    named = source is not None and source.location.is_user_controlled
-    if named and not conf.find_file(name):
-        raise exception.ConfigurationError(
-            f"[oslo_policy] policy_file: {name}: there is no such file"
-        )
+def _with_rules(files: Mapping[str, bool]) -> frozenset[str]:
+    return frozenset(path for path, has_rules in files.items() if has_rules)
 
 
-#: Seconds after which a change of the policy file counts at the latest.
+#: Seconds after which a change of the policy files counts at the latest.
 _LOOK_INTERVAL: Final = 5.0
+
+#: Seconds after which the log says again that they cannot be used.
+_COMPLAINT_INTERVAL: Final = 60.0
 
 
 class Enforcer:
-    """Asks oslo.policy.
+    """Asks oslo.policy, by the last policy files that can be used.
 
-    :param conf: has ``[oslo_policy]``, where the operator's file is named.
-    :raises ConfigurationError: if that file cannot be used.
+    oslo.policy itself would go by its defaults when a file has vanished or is
+    empty, and fail each request while one is broken.
+
+    :param conf: has ``[oslo_policy]``, where the operator's files are named.
+    :param clock: seconds, never going back.
+    :raises ConfigurationError: if the files cannot be used.
     """
 
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
-        self._look_at = 0.0
-        self._enforcer = policy.Enforcer(conf)
-        self._enforcer.register_defaults(list_rules())
-        _check_file(conf)
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._conf = conf
+        self._clock = clock
+        self._look_at = clock() + _LOOK_INTERVAL
+        self._complain_at = 0.0
+        self._problem: str | None = None
+        # This registers [oslo_policy].
+        policy.Enforcer(conf)
+        self._files = policy_files.PolicyFiles(conf)
+        self._files.check()
         try:
-            self._enforcer.load_rules()
-            self._enforcer.check_rules(raise_on_violation=True)
+            self._states = self._files.states()
+            self._in_use = _with_rules(self._files.read())
+            self._enforcer = self._load()
         except Exception as error:
             # What oslo.policy raises for a broken file is whatever its
             # parsers raise.
             raise exception.ConfigurationError(
                 f"[oslo_policy] policy_file: {error}"
             ) from error
+
+    def _load(self) -> policy.Enforcer:
+        """Return an enforcer with the rules that the files have now."""
+        enforcer = policy.Enforcer(self._conf)
+        enforcer.register_defaults(list_rules())
+        enforcer.load_rules()
+        enforcer.check_rules(raise_on_violation=True)
+        # It is replaced as a whole.
+        enforcer.use_conf = False
+        return enforcer
 
     def allows(
         self,
@@ -173,7 +195,9 @@ class Enforcer:
     ) -> bool:
         """Tell whether the caller may do ``rule`` to ``target``."""
         # Not at each request: it costs more than all rules together.
-        self._enforcer.use_conf = self._is_time_to_look()
+        if self._clock() >= self._look_at:
+            self._look_at = self._clock() + _LOOK_INTERVAL
+            self._look()
         try:
             return bool(
                 self._enforcer.enforce(
@@ -183,13 +207,47 @@ class Enforcer:
         except policy.InvalidScope:
             return False
 
-    def _is_time_to_look(self) -> bool:
-        """Tell whether to see if the operator has changed the policy."""
-        now = time.monotonic()
-        if now < self._look_at:
-            return False
-        self._look_at = now + _LOOK_INTERVAL
-        return True
+    def _look(self) -> None:
+        """Take over what the operator has changed, if it can be used."""
+        try:
+            states = self._files.states()
+            self._problem = None
+            if states != self._states:
+                self._problem = self._reload(states)
+        except Exception as error:
+            # As in __init__; and the files may be unreadable.
+            self._problem = str(error)
+        self._complain()
+
+    def _reload(self, states: frozenset[policy_files.State]) -> str | None:
+        """Read the files again.
+
+        :param states: of the files.
+        :returns: why they cannot be used; None if they are used now.
+        """
+        found = self._files.read()
+        lost = self._in_use - found.keys()
+        if lost:
+            return f"{min(lost)} has vanished or is empty"
+        enforcer = self._load()
+        if self._files.states() != states:
+            return "they change while they are read"
+        self._enforcer = enforcer
+        self._in_use, self._states = _with_rules(found), states
+        LOG.info("The policy was read again")
+        return None
+
+    def _complain(self) -> None:
+        """Tell the operator, again and again, of files of no use."""
+        if self._problem is None:
+            self._complain_at = 0.0
+        elif self._clock() >= self._complain_at:
+            self._complain_at = self._clock() + _COMPLAINT_INTERVAL
+            LOG.error(
+                "[oslo_policy]: the policy files cannot be used, and the "
+                "rules that they had before stay in force: %s",
+                " ".join(self._problem.split()),
+            )
 
     def authorize(
         self,

@@ -53,7 +53,8 @@ def new_context(
 class PolicyTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.useFixture(fixtures.FakeLogger())
+        self.logged = self.useFixture(fixtures.FakeLogger())
+        self.now = 0.0
         self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
 
     def enforcer(self, text: str | None = None) -> policy.Enforcer:
@@ -71,7 +72,7 @@ class PolicyTestCase(testtools.TestCase):
         )
         conf = cfg.ConfigOpts()
         conf([], default_config_files=[str(config_file)])
-        return policy.Enforcer(conf)
+        return policy.Enforcer(conf, clock=lambda: self.now)
 
 
 class TestDefaults(PolicyTestCase):
@@ -184,3 +185,102 @@ class TestOverrides(PolicyTestCase):
                 exception.ConfigurationError, self.enforcer, text
             )
             self.assertIn("policy_file", str(error))
+
+
+class TestChangesAtRunTime(PolicyTestCase):
+    """A file that is lost must not open what it closed."""
+
+    closed = f'"{policy.CANCEL}": "!"'
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.file = self.directory / "policy.yaml"
+        self.read = 0
+
+    def allows(self, enforcer: policy.Enforcer) -> bool:
+        """Tell whether a member may cancel, some seconds later."""
+        self.now += 6
+        return enforcer.allows(policy.CANCEL, new_context(), _TARGET)
+
+    def new_log(self) -> str:
+        """Return what was logged since this was called before."""
+        output = self.logged.output
+        new, self.read = output[self.read :], len(output)
+        return new
+
+    def assert_closed(self, enforcer: policy.Enforcer, word: str) -> None:
+        """Check that the rules stay, and that the log says why."""
+        for _ in range(3):
+            for _ in range(2):
+                self.assertFalse(self.allows(enforcer))
+            log = self.new_log()
+            self.assertEqual(1, log.count("stay in force"), log)
+            self.assertIn(word, log)
+            self.now += 60
+
+    def assert_mended(self, enforcer: policy.Enforcer) -> None:
+        """Check that the next good file counts, and ends the complaints."""
+        self.new_log()
+        for text, open_now in (
+            (f'"{policy.CANCEL}": "@"', True),
+            (self.closed, False),
+        ):
+            self.file.write_text(text)
+            self.assertEqual(open_now, self.allows(enforcer))
+            self.now += 600
+            self.assertEqual(open_now, self.allows(enforcer))
+        self.assertNotIn("stay in force", self.new_log())
+
+    def test_file_that_vanishes(self) -> None:
+        enforcer = self.enforcer(self.closed)
+        self.file.rename(self.directory / "moved")
+        self.assert_closed(enforcer, "vanished or is empty")
+        (self.directory / "moved").rename(self.file)
+        self.assertFalse(self.allows(enforcer))
+        self.assert_mended(enforcer)
+
+    def test_file_that_cannot_be_used(self) -> None:
+        for text, word in (
+            ("", "vanished or is empty"),
+            ("\n  # no rule is left\n", "vanished or is empty"),
+            ("{", "policy.yaml: while parsing a flow node expected"),
+            ("- a list", "policy.yaml: no mapping"),
+            (f'"{policy.CANCEL}": "rule:nosuch"', policy.CANCEL),
+        ):
+            enforcer = self.enforcer(self.closed)
+            self.file.write_text(text)
+            self.assert_closed(enforcer, word)
+            self.assert_mended(enforcer)
+
+    def test_file_that_is_not_utf_8(self) -> None:
+        enforcer = self.enforcer(self.closed)
+        self.file.write_bytes(b"\xff")
+        self.assert_closed(enforcer, "utf-8")
+        self.assert_mended(enforcer)
+
+    def test_rules_that_are_given_up_on_purpose(self) -> None:
+        enforcer = self.enforcer(self.closed)
+        self.file.write_text("{}")
+        self.assertTrue(self.allows(enforcer))
+        self.file.unlink()
+        self.assertTrue(self.allows(enforcer))
+        self.assertNotIn("stay in force", self.new_log())
+
+    def test_file_of_a_directory_of_rules(self) -> None:
+        directory = self.directory / "policy.d"
+        directory.mkdir()
+        (directory / "one.yaml").write_text(self.closed)
+        enforcer = self.enforcer("{}")
+        self.assertFalse(self.allows(enforcer))
+        directory.rename(self.directory / "moved")
+        self.assert_closed(enforcer, "one.yaml has vanished or is empty")
+        directory.mkdir()
+        self.assert_closed(enforcer, "one.yaml has vanished or is empty")
+        (directory / "one.yaml").write_text("{}")
+        self.assertTrue(self.allows(enforcer))
+
+    def test_file_that_comes(self) -> None:
+        enforcer = self.enforcer()
+        self.assertTrue(self.allows(enforcer))
+        self.file.write_text(self.closed)
+        self.assertFalse(self.allows(enforcer))
