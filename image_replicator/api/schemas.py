@@ -47,7 +47,16 @@ _NAME: Final = {
 #: Names of new things are stricter than those that may be searched for: no C1
 #: control characters, and none of the surrogates, which JSON lets stand alone.
 _NO_CONTROLS: Final = r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]"
-_NEW_NAME: Final = _NAME | {"pattern": rf"^{_NO_CONTROLS}{{0,255}}\Z"}
+#: Glance refuses characters of four bytes in UTF-8, whatever its database.
+_NO_FOUR_BYTES: Final = (
+    r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff\U00010000-\U0010ffff]"
+)
+_NEW_NAME: Final = {
+    "type": "string",
+    "pattern": rf"^{_NO_FOUR_BYTES}{{0,255}}\Z",
+    "description": "at most 255 characters, none of them a control character "
+    "or one of four bytes in UTF-8, such as an emoji",
+}
 _REGION_ID: Final = {
     "type": "string",
     "pattern": rf"^{_NO_CONTROLS}{{1,255}}\Z",

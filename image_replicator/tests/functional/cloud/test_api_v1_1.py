@@ -220,6 +220,17 @@ class TestName(api_base.ApiTestCase):
             copy = images.get(job["destination_image_id"])
             self.assertEqual(name, copy["name"])
 
+    def test_name_that_glance_does_not_take_is_refused_at_once(self) -> None:
+        image_id = self.cloud.images("ot1").create(b"data")["id"]
+        client = self.cloud.image_client("ot2")
+        for name, status in (("\U0001f427", 400), ("\uffee", 201)):
+            image = client.post(
+                "/v2/images", json={"name": name}, raise_exc=False
+            )
+            self.assertEqual(status, image.status_code, image.text)
+        reply = self.copy_1_1(image_id, name="a \U0001f427")
+        self.assert_error(400, reply, "name must be")
+
 
 class TestRegion(api_base.ApiTestCase):
     def setUp(self) -> None:

@@ -57,6 +57,9 @@ class TestCreate(test_bad_input.BadInputTestCase):
             "\x85",
             "\ud800",
             "\udfff",
+            "\U00010000",
+            "a \U0001f427",
+            "\U0010ffff",
         )
         for name in names:
             with self.subTest(name=name):
