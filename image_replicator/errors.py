@@ -149,8 +149,9 @@ class Kind(enum.Enum):
     TLS_FAILED = (
         "tls_failed",
         _FINAL,
-        "The {service} cannot be trusted: its certificate is self-signed, "
-        "has expired, or is another host's. The message says which.",
+        "No safe connection to the {service} can be made: its certificate is "
+        "self-signed, has expired or is another host's, for example. The "
+        "message says which.",
         _TELL,
     )
     NOT_IMAGE_SERVICE = (
@@ -162,7 +163,7 @@ class Kind(enum.Enum):
     )
     NOT_IN_CATALOGUE = (
         "not_in_catalogue",
-        _FINAL,
+        _TRANSIENT,
         "The identity service's catalogue does not list the {service}.",
         _TELL,
     )
@@ -186,6 +187,12 @@ class Kind(enum.Enum):
         _FINAL,
         "The {image} is not active any more, such as deactivated.",
         "Retry the job when the image is active again.",
+    )
+    DATA_MISSING = (
+        "data_missing",
+        _FINAL,
+        "The {service} has no data of the image in its store any more.",
+        "Tell your operator: the store has lost the image's data.",
     )
     SIZE_DIFFERS = (
         "size_differs",
@@ -295,6 +302,7 @@ class ErrorCode(enum.Enum):
     SOURCE_NOT_IN_CATALOGUE = (Side.SOURCE, Kind.NOT_IN_CATALOGUE)
     SOURCE_READ_FAILED = (Side.SOURCE, Kind.READ_FAILED)
     SOURCE_NOT_ACTIVE = (Side.SOURCE, Kind.NOT_ACTIVE)
+    SOURCE_DATA_MISSING = (Side.SOURCE, Kind.DATA_MISSING)
     SOURCE_SIZE_DIFFERS = (Side.SOURCE, Kind.SIZE_DIFFERS)
     SOURCE_SIZE_UNKNOWN = (Side.SOURCE, Kind.SIZE_UNKNOWN)
     SOURCE_ENCODED = (Side.SOURCE, Kind.ENCODED)
@@ -317,6 +325,7 @@ class ErrorCode(enum.Enum):
     DESTINATION_NOT_IN_CATALOGUE = (Side.DESTINATION, Kind.NOT_IN_CATALOGUE)
     DESTINATION_UPLOAD_LIMITED = (Side.DESTINATION, Kind.UPLOAD_LIMITED)
     DESTINATION_READ_FAILED = (Side.DESTINATION, Kind.READ_FAILED)
+    DESTINATION_DATA_MISSING = (Side.DESTINATION, Kind.DATA_MISSING)
     DESTINATION_ENCODED = (Side.DESTINATION, Kind.ENCODED)
     DESTINATION_TOO_SLOW = (Side.DESTINATION, Kind.TOO_SLOW)
 

@@ -26,13 +26,18 @@ import requests
 from image_replicator import exception
 from image_replicator import images
 from image_replicator.errors import Kind
+from image_replicator.images import answers
 from image_replicator.images import download
 from image_replicator.images import service as image_service
+from image_replicator.images.answers import Request
 
 #: The status of an image that Glance has begun to delete, and shows still.
 _DELETED: Final = "deleted"
 
-#: What a service says that cannot send a part of this image.
+#: The name of data that is sent as it is stored.
+_IDENTITY: Final = "identity"
+
+#: The answers of a service that cannot send a part of this image.
 _NO_RANGES: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
 )
@@ -76,8 +81,8 @@ class ImageClient:
     def show(self, image_id: str) -> images.Image:
         """Return the image as Glance shows it."""
         reply = self._request("GET", image_id)
-        self._service.expect(reply, "showing the image", HTTPStatus.OK)
-        return self._service.parsed(reply)
+        self._service.check(reply, Request.SHOW)
+        return self._service.parse(reply, "id", "status")
 
     def create(self, image: images.Image) -> None:
         """Create an image without data.
@@ -86,7 +91,7 @@ class ImageClient:
         :raises answers.Refused: if the image is certain not to exist.
         """
         reply = self._service.send("POST", "/v2/images", json=image)
-        self._service.expect(reply, "creating the image", HTTPStatus.CREATED)
+        self._service.check(reply, Request.CREATE)
 
     def change(self, image_id: str, **properties: Any) -> None:
         """Give properties of an image new values.
@@ -106,12 +111,12 @@ class ImageClient:
                 ]
             ),
         )
-        self._service.expect(reply, "changing the image", HTTPStatus.OK)
+        self._service.check(reply, Request.CHANGE)
 
     def list_tagged(self, tag: str) -> Iterator[images.Image]:
         """Yield all images with this tag, of every owner.
 
-        One whose deletion Glance did not bring to its end is none any more.
+        Images that Glance began to delete, and still lists, are left out.
         """
         for hidden in ("false", "true"):
             query = {"tag": tag, "visibility": "all", "os_hidden": hidden}
@@ -122,19 +127,19 @@ class ImageClient:
     def _pages(self, path: str | None) -> Iterator[images.Image]:
         while path:
             reply = self._service.send("GET", path)
-            self._service.expect(reply, "listing images", HTTPStatus.OK)
-            page = self._service.parsed(reply)
+            self._service.check(reply, Request.LIST)
+            page = self._service.parse(reply, "images")
             yield from page["images"]
             path = page.get("next")
 
     def remove(self, image_id: str, *, exists: bool) -> None:
-        """See to it that there is no image with this id, now or later.
+        """Delete an image, and keep its id from being used later.
 
         :param exists: whether it was created for certain. If not, its
             creation may still be under way, and come after the deletion.
         """
         if not self._delete(image_id) and not exists:
-            # Glance takes an id once: used up, it is refused to a latecomer.
+            # Glance accepts an id once, so a late creation is refused.
             self._use_up(image_id)
 
     def _delete(self, image_id: str) -> bool:
@@ -147,35 +152,25 @@ class ImageClient:
             image_id
         ):
             return True
-        self._service.expect(
-            reply,
-            "deleting the image",
-            HTTPStatus.NO_CONTENT,
-            HTTPStatus.NOT_FOUND,
-        )
+        self._service.check(reply, Request.DELETE)
         return reply.status_code == HTTPStatus.NO_CONTENT
 
     def _is_gone(self, image_id: str) -> bool:
-        """Tell whether an image that could not be deleted need not be.
+        """Tell whether an image that could not be deleted is gone already.
 
-        Another request may be deleting it, and be done by now. Or Glance did
-        not bring a deletion to its end: the data is gone, and the image is of
-        no use, nor can it be deleted.
+        Another request may have deleted it by now. Or Glance began to delete
+        it and stopped: its data is gone, and it cannot be deleted any more.
         """
         reply = self._request("GET", image_id)
-        if reply.status_code == HTTPStatus.NOT_FOUND:
+        if answers.failure(reply, Request.SHOW) is Kind.NOT_FOUND:
             return True
-        self._service.expect(reply, "showing the image", HTTPStatus.OK)
-        return bool(self._service.parsed(reply)["status"] == _DELETED)
+        self._service.check(reply, Request.SHOW)
+        shown = self._service.parse(reply, "status")
+        return bool(shown["status"] == _DELETED)
 
     def _use_up(self, image_id: str) -> None:
         reply = self._service.send("POST", "/v2/images", json={"id": image_id})
-        self._service.expect(
-            reply,
-            "reserving the id of an image",
-            HTTPStatus.CREATED,
-            HTTPStatus.CONFLICT,
-        )
+        self._service.check(reply, Request.RESERVE)
         self._delete(image_id)
 
     def download(
@@ -193,12 +188,8 @@ class ImageClient:
             reply.close()
             reply = self._begin_download(image_id, {})
         try:
-            self._service.expect(
-                reply,
-                "reading the image",
-                HTTPStatus.OK,
-                HTTPStatus.PARTIAL_CONTENT,
-            )
+            self._service.check(reply, Request.DOWNLOAD)
+            self._check_encoding(reply)
             return download.Download(reply, self._read_failed())
         except exception.TransferError:
             reply.close()
@@ -212,10 +203,21 @@ class ImageClient:
             image_id,
             "/file",
             # What is hashed is what is stored, not a compressed form of it.
-            headers={"Accept-Encoding": "identity", **headers},
+            headers={"Accept-Encoding": _IDENTITY, **headers},
             timeout=(self._timeouts.connect, self._timeouts.read),
             **images.STREAM,
         )
+
+    def _check_encoding(self, reply: requests.Response) -> None:
+        """Refuse data in a compressed form, whose size and hash are others."""
+        encoding = reply.headers.get("Content-Encoding", _IDENTITY)
+        if encoding.lower() not in ("", _IDENTITY):
+            raise self._service.error(
+                Kind.ENCODED,
+                f"The image service of region {self._service.region}, or a "
+                f"proxy before it, sends the image's data as {encoding[:20]} "
+                "although it was asked not to.",
+            )
 
     def _read_failed(self) -> exception.TransferError:
         return self._service.error(
@@ -235,9 +237,7 @@ class ImageClient:
             **images.STREAM,
         )
         with reply:
-            self._service.expect(
-                reply, "uploading the image", HTTPStatus.NO_CONTENT
-            )
+            self._service.check(reply, Request.UPLOAD)
 
     def _request(
         self, method: str, image_id: str, suffix: str = "", **kwargs: Any

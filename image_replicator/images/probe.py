@@ -89,12 +89,13 @@ def find_problem(
 
 def problem_of_error(error: Exception, region: str) -> Problem:
     """Return the problem that a request met which got no answer."""
-    if isinstance(error, ksa_exc.SSLError):
+    tls_failure = recognition.tls_failure(error)
+    if tls_failure:
         LOG.error("No TLS with the image service of %s: %s", region, error)
         return Problem(
             Kind.TLS_FAILED,
             f"The image service of region {region} is not trusted: "
-            f"{recognition.tls_failure(error)}. Tell your operator.",
+            f"{tls_failure}. Tell your operator.",
         )
     if isinstance(error, ValueError):
         return not_image_service(region, "it redirects to no address")

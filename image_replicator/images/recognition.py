@@ -37,6 +37,25 @@ _REDIRECTS: Final = frozenset(
     }
 )
 
+#: OpenSSL's reasons why two sides cannot agree, however often they try.
+_HANDSHAKES: Final = {
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
+    "RECORD_LAYER_FAILURE": "it does not speak TLS",
+    "HTTP_REQUEST": "it does not speak TLS",
+    "UNSUPPORTED_PROTOCOL": "its version of TLS is not safe",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "its version of TLS is another",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it has no cipher in common with us",
+    "TLSV1_ALERT_INSUFFICIENT_SECURITY": "it wants a safer cipher",
+    "DH_KEY_TOO_SMALL": "its key is too small",
+    "EE_KEY_TOO_SMALL": "its key is too small",
+    "CA_MD_TOO_WEAK": "its certificate's signature is too weak",
+    "TLSV1_UNRECOGNIZED_NAME": "it does not serve this host",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it wants a client's certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust our certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not trust our certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our certificate has expired",
+}
+
 #: Characters of a redirect's target that are repeated.
 _MAX_TARGET: Final = 200
 
@@ -45,11 +64,11 @@ def redirect_target(reply: requests.Response) -> str | None:
     """Return where a reply redirects to.
 
     :returns: host and path of the target, and nothing else of it, as the rest
-        may be a secret; None if the reply is no redirect.
+        may be a secret; None if the reply redirects nowhere.
     """
-    if reply.status_code not in _REDIRECTS:
+    location = reply.headers.get("Location")
+    if reply.status_code not in _REDIRECTS or not location:
         return None
-    location = reply.headers.get("Location", "")
     try:
         target = parse.urlsplit(parse.urljoin(reply.url, location))
         host = target.hostname or ""
@@ -65,15 +84,19 @@ def is_web_page(reply: requests.Response) -> bool:
     return reply.headers.get("Content-Type", "").startswith("text/html")
 
 
-def tls_failure(error: BaseException) -> str:
-    """Return the reason of a TLS connection that failed, in a few words.
+def tls_failure(error: BaseException) -> str | None:
+    """Return why no TLS connection can be made, in a few words.
 
     :param error: what keystoneauth or requests raised.
+    :returns: None if TLS is not the reason, or if trying again may help, as
+        after a connection that broke.
     """
     for each in _causes(error):
         if isinstance(each, ssl.SSLCertVerificationError):
             return each.verify_message
-    return "no TLS connection can be made"
+        if isinstance(each, ssl.SSLError) and each.reason in _HANDSHAKES:
+            return _HANDSHAKES[each.reason]
+    return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

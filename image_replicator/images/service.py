@@ -12,7 +12,6 @@
 
 """Requests to one region's image service, and what can go wrong with them."""
 
-from http import HTTPStatus
 from typing import Any
 from typing import Final
 
@@ -27,6 +26,7 @@ from image_replicator.errors import ErrorCode
 from image_replicator.errors import Kind
 from image_replicator.errors import Side
 from image_replicator.images import answers
+from image_replicator.images import recognition
 
 LOG = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class ImageService:
         self.latency = 0.0
 
     def send(self, method: str, path: str, **kwargs: Any) -> requests.Response:
+        """Send a request, and return its answer, whatever that is."""
         kwargs = {"raise_exc": False, "redirect": False, **kwargs}
         url = self._endpoint_url()
         try:
@@ -72,14 +73,33 @@ class ImageService:
             ksa_exc.RetriableConnectionFailure,
         ) as error:
             LOG.warning("%s %s in %s: %s", method, path, self.region, error)
-            raise self.error(
-                Kind.UNREACHABLE,
-                f"The image service of region {self.region} does not "
-                "answer, or broke the connection.",
-            ) from error
+            raise self._no_answer(error) from error
         except ksa_exc.ClientException as error:
             # The service's own refusals do not raise: this is Keystone's.
             raise self._no_token(error) from error
+        except ValueError as error:
+            # Of requests, which reads where an answer redirects to.
+            LOG.warning("%s %s in %s: %s", method, path, self.region, error)
+            raise self.error(
+                Kind.NOT_IMAGE_SERVICE,
+                "Another service stands where the image service of region "
+                f"{self.region} should be: it redirected to no address.",
+            ) from error
+
+    def _no_answer(self, error: Exception) -> exception.TransferError:
+        """Return the error of a request that got no answer."""
+        tls_failure = recognition.tls_failure(error)
+        if tls_failure:
+            return self.error(
+                Kind.TLS_FAILED,
+                "No safe connection can be made to the image service of "
+                f"region {self.region}: {tls_failure}.",
+            )
+        return self.error(
+            Kind.UNREACHABLE,
+            f"The image service of region {self.region} does not answer, or "
+            "broke the connection.",
+        )
 
     def _once_more(
         self, method: str, url: str, kwargs: dict[str, Any]
@@ -96,16 +116,22 @@ class ImageService:
                 raise
         return self._session.request(url, method, **kwargs)
 
-    def parsed(self, reply: requests.Response) -> dict[str, Any]:
+    def parse(self, reply: requests.Response, *keys: str) -> dict[str, Any]:
+        """Return the JSON object that an answer holds.
+
+        :param keys: that the object must have.
+        """
         try:
-            parsed: dict[str, Any] = reply.json()
-        except ValueError as error:
-            raise self.error(
-                Kind.FAILED,
-                f"What answers for the image service of region {self.region} "
-                "is none: it showed no image.",
-            ) from error
-        return parsed
+            parsed: Any = reply.json()
+            if isinstance(parsed, dict) and parsed.keys() >= set(keys):
+                return parsed
+        except (ValueError, RecursionError) as error:
+            LOG.warning("No JSON from %s: %s", self.region, error)
+        raise self.error(
+            Kind.NOT_IMAGE_SERVICE,
+            "Another service stands where the image service of region "
+            f"{self.region} should be: it showed no image.",
+        )
 
     def _endpoint_url(self) -> str:
         """Return the service's URL, once there is a valid token."""
@@ -125,13 +151,16 @@ class ImageService:
             "The identity service does not give the image replicator a token.",
         )
 
-    def expect(
-        self, reply: requests.Response, doing: str, *expected: HTTPStatus
+    def check(
+        self, reply: requests.Response, request: answers.Request
     ) -> None:
-        if reply.status_code not in expected:
-            raise answers.refusal(reply, self._side, self.region, doing)
+        """Raise the error that an answer stands for, unless it is none."""
+        kind = answers.failure(reply, request)
+        if kind:
+            raise answers.error(reply, kind, request, self._side, self.region)
 
     def error(self, kind: Kind, message: str) -> exception.TransferError:
+        """Return an error of this side."""
         return exception.TransferError(ErrorCode.of(self._side, kind), message)
 
 

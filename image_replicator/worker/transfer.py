@@ -192,6 +192,12 @@ class Transfer:
                 ErrorCode.SOURCE_NOT_ACTIVE,
                 f"The source image is {image['status']} by now.",
             )
+        if not isinstance(image.get("size"), int):
+            raise exception.TransferError(
+                ErrorCode.SOURCE_SIZE_UNKNOWN,
+                "The source region's image service does not say how many "
+                "bytes the image has.",
+            )
         if image["size"] != self.job.image_size:
             raise exception.TransferError(
                 ErrorCode.SOURCE_SIZE_DIFFERS,

@@ -88,25 +88,38 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status: int,
         body: bytes = b"",
         headers: Mapping[str, object] | None = None,
+        by_proxy: bool = False,
     ) -> None:
-        """Send a whole answer; given headers replace Content-Length."""
+        """Send a whole answer; given headers replace Content-Length.
+
+        :param by_proxy: whether a proxy answers in Glance's place.
+        """
         self.send_response(status)
+        if not by_proxy:
+            self.send_header("X-Openstack-Request-Id", "req-fake")
         for name, value in (headers or {"Content-Length": len(body)}).items():
             self.send_header(name, str(value))
         self.end_headers()
         self.wfile.write(body)
 
 
-def saying(status: int, body: bytes = b"", **headers: object) -> Answer:
+def saying(
+    status: int, body: bytes = b"", by_proxy: bool = False, **headers: object
+) -> Answer:
     """Answer so, the body having been read."""
 
     def answer(handler: Handler) -> None:
         handler.body()
         named = {name.replace("_", "-"): headers[name] for name in headers}
         named.setdefault("Content-Length", len(body))
-        handler.answer(status, body, named)
+        handler.answer(status, body, named, by_proxy)
 
     return answer
+
+
+def proxying(status: int, body: bytes = b"", **headers: object) -> Answer:
+    """Answer as a proxy does in Glance's place."""
+    return saying(status, body, by_proxy=True, **headers)
 
 
 def hanging_up(handler: Handler) -> None:

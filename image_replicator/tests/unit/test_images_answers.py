@@ -12,12 +12,15 @@
 
 """What the worker makes of an image service's answers."""
 
-import http
+import json
+from typing import Final
 
 import fixtures
 from keystoneauth1 import exceptions as ksa_exc
 
 from image_replicator import exception
+from image_replicator.errors import ErrorCode
+from image_replicator.errors import Recovery
 from image_replicator.errors import Side
 from image_replicator.images import answers
 from image_replicator.tests.unit import glances
@@ -27,23 +30,6 @@ ID = test_images_client.ID
 
 
 class TestErrors(test_images_client.ClientTestCase):
-    def test_each_status_has_a_code_of_its_own(self) -> None:
-        for status, kind in (
-            (400, "refused"),
-            (401, "unauthorized"),
-            (403, "forbidden"),
-            (404, "not_found"),
-            (409, "conflict"),
-            (410, "gone"),
-            (413, "quota_exceeded"),
-            (429, "busy"),
-            (500, "failed"),
-            (502, "failed"),
-            (503, "unavailable"),
-        ):
-            self.glance.on("GET", "image", glances.saying(status))
-            self._assert_fails(f"destination_{kind}", self.images.show, ID)
-
     def test_the_code_says_which_side_it_was(self) -> None:
         source = glances.image_client(self.session, side=Side.SOURCE)
         self._assert_fails("source_not_found", source.show, ID)
@@ -75,9 +61,99 @@ class TestErrors(test_images_client.ClientTestCase):
             "destination_quota_exceeded", self.images.upload, ID, b"data"
         )
 
-    def test_what_is_no_image_is_an_error(self) -> None:
-        self.glance.on("GET", "image", glances.saying(200, b"<html>"))
-        self._assert_fails("destination_failed", self.images.show, ID)
+    def test_what_is_no_image_is_no_image_service_s(self) -> None:
+        for body in (b"<html>", b"", b"{}", b"[]", b"1", b"[" * 9999):
+            self.glance.on("GET", "image", glances.saying(200, body))
+            error = self._assert_fails(
+                "destination_not_image_service", self.images.show, ID
+            )
+            self.assertIn("it showed no image", error.message)
+
+    def test_a_web_page_is_no_image_service_s(self) -> None:
+        page = b"<h1>Welcome</h1>"
+        for method, kind, call, arguments in (
+            ("GET", "image", self.images.show, (ID,)),
+            ("POST", "images", self.images.create, ({"id": ID},)),
+            ("GET", "file", self.images.download, (ID, 0, 3)),
+            ("PUT", "file", self.images.upload, (ID, b"data")),
+        ):
+            for status in (200, 404, 405):
+                answer = glances.proxying(
+                    status, page, Content_Type="text/html"
+                )
+                self.glance.on(method, kind, answer)
+                error = self._assert_fails(
+                    "destination_not_image_service", call, *arguments
+                )
+                self.assertIn(str(status), error.message)
+                self.assertIn("Welcome", error.message)
+
+    def test_a_redirect_is_told_by_host_and_path(self) -> None:
+        for status in (301, 302, 303, 307, 308):
+            answer = glances.proxying(
+                status, Location="https://u:secret@sso.example/in?k=secret"
+            )
+            self.glance.on("POST", "images", answer)
+            error = self._assert_fails(
+                "destination_not_image_service",
+                self.images.create,
+                {"id": ID},
+            )
+            # Certain to have created nothing, so there is nothing to delete.
+            self.assertIsInstance(error, answers.Refused)
+            self.assertEqual(
+                "Another service stands where the image service of region "
+                "ot2 should be: it redirected creating the image to "
+                "sso.example/in.",
+                error.message,
+            )
+
+    def test_a_redirect_to_no_address(self) -> None:
+        for target in ("http://[::1", "http://x:port/"):
+            answer = glances.proxying(302, Location=target)
+            self.glance.on("GET", "image", answer)
+            self._assert_fails(
+                "destination_not_image_service", self.images.show, ID
+            )
+
+    def test_a_proxy_s_limit_is_no_quota(self) -> None:
+        answer = glances.proxying(413, b"<h1>413 Too Large</h1><hr>nginx")
+        self.glance.on("PUT", "file", answer)
+        error = self._assert_fails(
+            "destination_upload_limited", self.images.upload, ID, b"data"
+        )
+        self.assertEqual(
+            "A proxy before the image service of region ot2 answered 413 to "
+            "uploading the image: 413 Too Large nginx",
+            error.message,
+        )
+
+    def test_what_may_be_a_proxy_s_answer_is_told_so(self) -> None:
+        self.glance.on("GET", "image", glances.proxying(504, b"Time-out"))
+        error = self._assert_fails("destination_failed", self.images.show, ID)
+        self.assertEqual(
+            "The image service of region ot2, or a proxy before it, answered "
+            "504 to showing the image: Time-out",
+            error.message,
+        )
+
+    def test_a_proxy_s_404_does_not_say_that_an_image_is_gone(self) -> None:
+        self.glance.on("DELETE", "image", glances.proxying(404))
+        self._assert_fails(
+            "destination_not_image_service",
+            self.images.remove,
+            ID,
+            exists=True,
+        )
+
+    def test_the_token_is_not_repeated(self) -> None:
+        def echo(handler: glances.Handler) -> None:
+            handler.answer(400, str(handler.headers).encode())
+
+        self.glance.on("GET", "image", echo)
+        error = self._assert_fails("destination_refused", self.images.show, ID)
+        self.assertIn("X-Auth-Token", error.message)
+        self.assertNotIn(glances.TOKEN, error.message)
 
     def test_a_service_that_hangs_up(self) -> None:
         self.glance.on("GET", "image", glances.hanging_up)
@@ -105,20 +181,100 @@ class TestErrors(test_images_client.ClientTestCase):
             )
             self._assert_fails("identity_unavailable", self.images.show, ID)
 
-    def test_no_token_stands_in_a_message(self) -> None:
-        def echo(handler: glances.Handler) -> None:
-            handler.answer(http.HTTPStatus.FORBIDDEN, b"no")
-
-        self.glance.on("GET", "image", echo)
-        error = self._assert_fails(
-            "destination_forbidden", self.images.show, ID
-        )
-        self.assertNotIn(glances.TOKEN, error.message)
-
     def test_what_is_no_uuid_gets_into_no_path(self) -> None:
         for image_id in ("", "..", f"{ID}/file", "0f5c9d4e/../x"):
             self.assertRaises(ValueError, self.images.show, image_id)
         self.assertEqual([], self.glance.seen)
+
+
+class TestMeanings(test_images_client.ClientTestCase):
+    """Every answer in the table, and some that are not."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.glance.add(ID, b"data")
+
+    def answer(self, request: answers.Request, answer: glances.Answer) -> None:
+        """Say how a request is answered."""
+        method, kind = _REQUESTS[request]
+        self.glance.on(method, kind, answer)
+
+    def send(self, request: answers.Request) -> None:
+        """Send a request in the way that a worker does."""
+        match request:
+            case answers.Request.SHOW:
+                self.images.show(ID)
+            case answers.Request.LIST:
+                list(self.images.list_tagged("tag"))
+            case answers.Request.CREATE:
+                self.images.create({"id": ID})
+            case answers.Request.RESERVE:
+                self.glance.on("DELETE", "image", glances.saying(404))
+                self.images.remove(ID, exists=False)
+            case answers.Request.CHANGE:
+                self.images.change(ID, protected=True)
+            case answers.Request.DELETE:
+                self.images.remove(ID, exists=True)
+            case answers.Request.DOWNLOAD:
+                self.images.download(ID, 0, 3).close()
+            case answers.Request.UPLOAD:
+                self.images.upload(ID, b"data")
+
+    def test_each_answer_of_glance(self) -> None:
+        shown = json.dumps({"id": ID, "status": "active", "images": []})
+        for request, meanings in answers.MEANINGS.items():
+            for status, kind in meanings.items():
+                body = b"" if status == 204 else shown.encode()
+                extent = f"bytes 0-{len(body) - 1}/{len(body)}"
+                self.answer(
+                    request,
+                    glances.saying(status, body, Content_Range=extent),
+                )
+                if kind is None:
+                    self.send(request)
+                    continue
+                word = ErrorCode.of(Side.DESTINATION, kind).word
+                error = self._assert_fails(word, self.send, request)
+                self.assertIn(f"{status} to {request.value}", error.message)
+            self.answer(request, self.glance.behave)
+
+    def test_what_glance_gives_to_no_request(self) -> None:
+        for status, word in (
+            (408, "destination_failed"),
+            (418, "destination_refused"),
+            (429, "destination_busy"),
+            (502, "destination_failed"),
+            (504, "destination_failed"),
+            (507, "destination_failed"),
+        ):
+            for request in answers.Request:
+                for by_proxy in (False, True):
+                    answer = glances.saying(status, b"why", by_proxy)
+                    self.answer(request, answer)
+                    self._assert_fails(word, self.send, request)
+
+    def test_the_formats_of_data_and_image_that_differ_are_final(self) -> None:
+        self.answer(
+            answers.Request.UPLOAD,
+            glances.saying(415, b"Image content does not match disk_format"),
+        )
+        error = self._assert_fails(
+            "destination_refused", self.send, answers.Request.UPLOAD
+        )
+        self.assertIs(Recovery.FINAL, error.code.recovery)
+        self.assertIn("does not match disk_format", error.message)
+
+
+_REQUESTS: Final = {
+    answers.Request.SHOW: ("GET", "image"),
+    answers.Request.LIST: ("GET", "images"),
+    answers.Request.CREATE: ("POST", "images"),
+    answers.Request.RESERVE: ("POST", "images"),
+    answers.Request.CHANGE: ("PATCH", "image"),
+    answers.Request.DELETE: ("DELETE", "image"),
+    answers.Request.DOWNLOAD: ("GET", "file"),
+    answers.Request.UPLOAD: ("PUT", "file"),
+}
 
 
 class TestCreate(test_images_client.ClientTestCase):

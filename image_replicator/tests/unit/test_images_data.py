@@ -12,6 +12,7 @@
 
 """An image's data, in and out of an image service."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -94,7 +95,7 @@ class TestUpload(test_images_client.ClientTestCase):
             self.glance.on("PUT", "file", glances.saying(status, Location=url))
             body = Body(1)
             self._assert_fails(
-                "destination_failed", self.images.upload, ID, body
+                "destination_not_image_service", self.images.upload, ID, body
             )
             self.assertEqual(1, body.begun)
         self.assertEqual([], elsewhere.seen)
@@ -171,11 +172,25 @@ class TestDownload(test_images_client.ClientTestCase):
 
     def test_anything_but_the_data_is_an_error(self) -> None:
         for status, code in (
-            (204, "destination_failed"),
+            (204, "destination_data_missing"),
             (206, "destination_read_failed"),  # of what?
         ):
             self.glance.on("GET", "file", glances.saying(status))
             self._assert_fails(code, self.images.download, ID, 0, 3)
+
+    def test_data_in_a_compressed_form_is_refused(self) -> None:
+        for encoding in ("gzip", "br", "x" * 100):
+            answer = glances.saying(200, b"data", Content_Encoding=encoding)
+            self.glance.on("GET", "file", answer)
+            error = self._assert_fails(
+                "destination_encoded", self.images.download, ID, 0, 3
+            )
+            self.assertIn(f"as {encoding[:20]} although", error.message)
+        for encoding in ("identity", "Identity", ""):
+            answer = glances.saying(200, b"data", Content_Encoding=encoding)
+            self.glance.on("GET", "file", answer)
+            with contextlib.closing(self.images.download(ID, 0, 3)) as data:
+                self.assertEqual(b"data", data.read(100))
 
     def test_a_range_that_says_nothing_of_the_size(self) -> None:
         self.glance.on(
@@ -265,6 +280,6 @@ class TestDownload(test_images_client.ClientTestCase):
         url = f"{elsewhere.url}/v2/images/{ID}/file"
         self.glance.on("GET", "file", glances.saying(302, Location=url))
         self._assert_fails(
-            "destination_failed", self.images.download, ID, 0, 3
+            "destination_not_image_service", self.images.download, ID, 0, 3
         )
         self.assertEqual([], elsewhere.seen)

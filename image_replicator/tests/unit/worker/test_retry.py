@@ -57,6 +57,7 @@ class TestPolicy(testtools.TestCase):
             ErrorCode.DESTINATION_FAILED,
             ErrorCode.DESTINATION_CONFLICT,
             ErrorCode.DESTINATION_GONE,
+            ErrorCode.DESTINATION_NOT_IN_CATALOGUE,
             ErrorCode.IDENTITY_UNAVAILABLE,
             ErrorCode.INTERNAL_ERROR,
         ):
@@ -68,10 +69,11 @@ class TestPolicy(testtools.TestCase):
             ErrorCode.SOURCE_FORBIDDEN,
             ErrorCode.SOURCE_NOT_ACTIVE,
             ErrorCode.SOURCE_SIZE_DIFFERS,
-            ErrorCode.SOURCE_NOT_IN_CATALOGUE,
             ErrorCode.DESTINATION_REFUSED,
             ErrorCode.DESTINATION_FORBIDDEN,
             ErrorCode.DESTINATION_QUOTA_EXCEEDED,
+            ErrorCode.SOURCE_TLS_FAILED,
+            ErrorCode.DESTINATION_NOT_IMAGE_SERVICE,
             ErrorCode.METADATA_REFUSED,
         ):
             self.assertIsNone(longest(code, 1), code.word)

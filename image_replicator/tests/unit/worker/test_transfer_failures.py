@@ -40,6 +40,16 @@ class TestSourceFailures(test_transfer.TransferTestCase):
         self.assert_fails("source_size_differs")
         self.assertEqual([], self.destination.seen)
 
+    def test_the_image_is_shown_without_its_size(self) -> None:
+        for size in (None, "9"):
+            self.begin()
+            self.source_image(self.job.id)["size"] = size
+            self.assert_fails("source_size_unknown")
+        self.begin()
+        del self.source_image(self.job.id)["size"]
+        self.assert_fails("source_size_unknown")
+        self.assertEqual([], self.destination.seen)
+
     def test_the_image_has_a_property_that_forbids_it(self) -> None:
         self.begin(kernel_id="0f5c9d4e-3a8a-4d0e-8a1e-0d6a4f3f2b10")
         self.assertIn("kernel_id", self.assert_fails("metadata_refused"))
@@ -130,9 +140,9 @@ class TestDestinationFailures(test_transfer.TransferTestCase):
             (403, "destination_forbidden"),
             (410, "destination_gone"),
             (413, "destination_quota_exceeded"),
-            (415, "destination_failed"),
+            (415, "destination_refused"),
             (503, "destination_unavailable"),
-            (307, "destination_failed"),
+            (307, "destination_not_image_service"),
         ):
             self.destination.seen.clear()
             self.destination.on("PUT", "file", glances.saying(status, b"why"))
