@@ -32,6 +32,7 @@ import signal
 import sys
 import time
 import types
+import unittest
 from collections.abc import Callable
 from collections.abc import Sequence
 
@@ -68,6 +69,8 @@ FAILURES = (
     curl.CurlFailed,
     process.ProcessError,
     ks_exceptions.ClientException,
+    # A program that is not installed.
+    unittest.SkipTest,
 )
 
 _OUTPUT = devcloud.ROOT / "bench"

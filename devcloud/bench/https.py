@@ -16,8 +16,7 @@ import contextlib
 import pathlib
 from collections.abc import Iterator
 
-from devcloud import certificates
-from devcloud import ports
+from devcloud import fronts
 from devcloud.bench import catalogue
 from devcloud.bench import copies
 from devcloud.bench.lan import POLL_INTERVAL
@@ -28,27 +27,43 @@ from devcloud.bench.stage import Stage
 
 
 def run(stage: Stage) -> None:
-    """Copy an image with TLS, in all ways that can be told our authority."""
-    ca_file, certificate = certificates.signed(stage.store)
+    """Copy an image with TLS, in all ways that can be told what to trust."""
     with (
-        _terminated(stage, SOURCE, certificate) as source,
-        _terminated(stage, DESTINATION, certificate) as destination,
-        catalogue.moved(stage.running, SOURCE, source),
-        catalogue.moved(stage.running, DESTINATION, destination),
-        # It looks whether the destination is up.
-        stage.extension(service_auth={"cafile": ca_file}),
+        _terminated(stage, SOURCE) as source,
+        _terminated(stage, DESTINATION) as destination,
     ):
-        ways = copies.Ways(stage, source, destination, ca_file)
-        _measure(stage, ways, ca_file)
+        ca_file = stage.store / "trusted.pem"
+        ca_file.write_bytes(_certificate(source) + _certificate(destination))
+        with (
+            catalogue.moved(stage.running, SOURCE, source.url),
+            catalogue.moved(stage.running, DESTINATION, destination.url),
+            # It looks whether the destination is up.
+            stage.extension(service_auth={"cafile": ca_file}),
+        ):
+            ways = copies.Ways(stage, source.url, destination.url, ca_file)
+            _measure(stage, ways, ca_file)
+
+
+@contextlib.contextmanager
+def _terminated(stage: Stage, region: str) -> Iterator[fronts.Front]:
+    """Serve a region's Glance over TLS."""
+    with fronts.HAProxy(tls=True) as front:
+        front.connect_to(stage.running.glances[region].server.port)
+        yield front
+
+
+def _certificate(front: fronts.Front) -> bytes:
+    assert front.cafile
+    return front.cafile.read_bytes()
 
 
 def _measure(stage: Stage, ways: copies.Ways, ca_file: pathlib.Path) -> None:
     size = stage.options.https_size
     case = stage.new_case("https", f"{size} MiB")
     case.notes.append(
-        "uWSGI as the cloud has it speaks no TLS: a process of ours before "
-        "each Glance ends it, one for all that is compared. Glance's import "
-        "cannot be told of an authority, and is left out."
+        "uWSGI as the cloud has it speaks no TLS: an HAProxy before each "
+        "Glance ends it, one for all that is compared. Glance's import "
+        "cannot be told what to trust, and is left out."
     )
     image = copies.make_image(stage, size * copies.MIB)
     small = copies.make_image(stage, copies.MIB)
@@ -65,22 +80,3 @@ def _measure(stage: Stage, ways: copies.Ways, ca_file: pathlib.Path) -> None:
     case.compare(copies.OURS, copies.CURL, "s")
     case.compare(copies.OURS, copies.UPLOAD, "s")
     case.compare(copies.OURS, copies.CURL, "CPU s/GiB")
-
-
-@contextlib.contextmanager
-def _terminated(
-    stage: Stage, region: str, certificate: pathlib.Path
-) -> Iterator[str]:
-    """Serve a region's Glance over TLS; yield the URL."""
-    upstream = stage.running.glances[region].server.port
-    with ports.listen(None, "TLS") as listener:
-        descriptor = listener.fileno()
-        running = stage.spawn_module(
-            "terminator",
-            [str(descriptor), str(upstream), str(certificate)],
-            [descriptor],
-        )
-        try:
-            yield f"https://{ports.HOST}:{ports.number(listener)}"
-        finally:
-            stage.supervisor.stop(running)

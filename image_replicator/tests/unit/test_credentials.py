@@ -153,7 +153,7 @@ class TestFiles(CredentialsTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        authority, certificate = certificates.signed(self.directory)
+        authority, certificate = certificates.self_signed(self.directory)
         self.authority = str(authority)
         self.certificate = str(certificate)
         self.junk = self.directory / "junk.pem"
