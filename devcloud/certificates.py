@@ -15,7 +15,6 @@
 import datetime
 import ipaddress
 import pathlib
-import secrets
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -26,6 +25,75 @@ from cryptography.x509.oid import NameOID
 from devcloud import ports
 
 _VALID = datetime.timedelta(days=1)
+_CA_NAME = "devcloud"
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _builder(
+    subject: str, issuer: str, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(subject))
+        .issuer_name(_name(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        # A clock may be a moment behind the one that checks.
+        .not_valid_before(now - _VALID)
+        .not_valid_after(now + _VALID)
+    )
+
+
+def _server(
+    issuer: str, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    """Return the certificate of a server on 127.0.0.1, not signed yet."""
+    address = x509.IPAddress(ipaddress.ip_address(ports.HOST))
+    return _builder(ports.HOST, issuer, key).add_extension(
+        x509.SubjectAlternativeName([address]), critical=False
+    )
+
+
+def _write(
+    path: pathlib.Path,
+    certificate: x509.Certificate,
+    key: ec.EllipticCurvePrivateKey,
+) -> pathlib.Path:
+    """Write a certificate and its key to a file only its owner can read."""
+    pem = serialization.Encoding.PEM
+    path.touch(mode=0o600)
+    path.write_bytes(
+        certificate.public_bytes(pem)
+        + key.private_bytes(
+            pem,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return path
+
+
+def signed(directory: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """Make a certificate authority and a server's certificate.
+
+    :returns: the path of the authority's certificate, and of a file with the
+        server's certificate and key
+    """
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca = (
+        _builder(_CA_NAME, _CA_NAME, ca_key)
+        .add_extension(x509.BasicConstraints(True, 0), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    key = ec.generate_private_key(ec.SECP256R1())
+    server = _server(_CA_NAME, key).sign(ca_key, hashes.SHA256())
+    ca_path = directory / "ca.pem"
+    ca_path.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    return ca_path, _write(directory / "server.pem", server, key)
 
 
 def self_signed(directory: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
@@ -35,36 +103,7 @@ def self_signed(directory: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
         and of a file with the certificate and its key
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _certificate(key)
-    public = certificate.public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    trusted = directory / "certificate.pem"
-    trusted.write_bytes(public)
-    served = directory / "certificate-and-key.pem"
-    served.touch(mode=0o600)
-    served.write_bytes(public + private)
-    return trusted, served
-
-
-def _certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    # Of several with one name in a file, OpenSSL takes the first for all.
-    common_name = f"devcloud {secrets.token_hex(4)}"
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    address = x509.IPAddress(ipaddress.ip_address(ports.HOST))
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        # A clock may be a moment behind the one that checks.
-        .not_valid_before(now - _VALID)
-        .not_valid_after(now + _VALID)
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
+    server = _server(ports.HOST, key).sign(key, hashes.SHA256())
+    path = directory / "self-signed.crt"
+    path.write_bytes(server.public_bytes(serialization.Encoding.PEM))
+    return path, _write(directory / "self-signed.pem", server, key)
