@@ -80,7 +80,12 @@ def redirect_target(reply: requests.Response) -> str | None:
 
 
 def is_web_page(reply: requests.Response) -> bool:
-    """Tell whether a reply is HTML, by its headers."""
+    """Tell whether a reply is HTML, by its headers.
+
+    Glance's 204s have that type as well, and no page.
+    """
+    if reply.status_code == HTTPStatus.NO_CONTENT:
+        return False
     return reply.headers.get("Content-Type", "").startswith("text/html")
 
 

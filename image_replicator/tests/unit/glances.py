@@ -95,6 +95,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         :param by_proxy: whether a proxy answers in Glance's place.
         """
         self.send_response(status)
+        if status == 204:
+            # Glance's have it, though they have no page.
+            self.send_header("Content-Type", "text/html; charset=UTF-8")
         if not by_proxy:
             self.send_header("X-Openstack-Request-Id", "req-fake")
         for name, value in (headers or {"Content-Length": len(body)}).items():
