@@ -23,14 +23,20 @@ import sqlalchemy as sa
 from oslo_config import cfg
 from oslo_db import options as db_options
 from oslo_db.sqlalchemy import enginefacade
+from oslo_log import log as logging
 from sqlalchemy import pool
 from sqlalchemy.dialects import plugins
 
 from image_replicator import exception
 from image_replicator.db import errors
 
+LOG = logging.getLogger(__name__)
+
 #: Seconds that a connection to SQLite waits for another's write to end.
 _SQLITE_BUSY_TIMEOUT: Final = 30
+
+#: Of connections to MariaDB and MySQL.
+_CHARSET: Final = "utf8mb4"
 
 #: The name by which a URL asks for :class:`PooledSQLite`.
 _POOLED: Final = "image_replicator_pooled"
@@ -98,6 +104,8 @@ def _options(conf: cfg.ConfigOpts) -> dict[str, Any]:
         if options[name]:
             url = _completed(options[name], options["connection_parameters"])
             options[name] = url.render_as_string(hide_password=False)
+    # They are part of the URLs by now.
+    options["connection_parameters"] = ""
     # oslo.db would wait for a database that is down, deaf to being stopped.
     options["max_retries"] = 0
     # No greenthread waits for its turn whenever a connection is put back.
@@ -106,17 +114,35 @@ def _options(conf: cfg.ConfigOpts) -> dict[str, Any]:
 
 
 def _completed(connection: str, parameters: str) -> sa.URL:
-    """Add to a database's URL what oslo.db would have otherwise."""
+    """Return a database's URL with all that it is to have.
+
+    :param parameters: of ``[database] connection_parameters``.
+    """
     url = sa.make_url(connection)
     backend = url.get_backend_name()
     if backend == "sqlite":
         _make_directory(url)
         return url.update_query_dict({"plugin": _POOLED}, append=True)
-    asked_for = url.update_query_string(parameters).query
-    if backend == "mysql" and "charset" not in asked_for:
-        # oslo.db's own default has no 4-byte characters.
-        return url.update_query_dict({"charset": "utf8mb4"})
-    return url
+    url = url.update_query_string(parameters)
+    return _with_all_characters(url) if backend == "mysql" else url
+
+
+def _with_all_characters(url: sa.URL) -> sa.URL:
+    """Have a connection to MariaDB or MySQL carry every character.
+
+    The tables hold all of them; the charset ``utf8`` has none of 4 bytes,
+    and others have fewer. A name or a message that cannot be sent would keep
+    its row from being written.
+    """
+    charset = url.query.get("charset", _CHARSET)
+    if charset != _CHARSET:
+        LOG.warning(
+            "[database] connection: charset %s cannot carry every name; "
+            "%s is used",
+            charset,
+            _CHARSET,
+        )
+    return url.update_query_dict({"charset": _CHARSET})
 
 
 class PooledSQLite(sa.engine.CreateEnginePlugin):

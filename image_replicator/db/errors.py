@@ -26,7 +26,8 @@ from oslo_db import exception as db_exc
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-#: A deadlock or a failed certification (Galera) is tried again at once.
+#: A deadlock, a failed certification (Galera) or a row that has changed since
+#: it was read (error 1020 of MariaDB) is tried again at once.
 retry_on_deadlock: Callable[[Method], Method] = db_api.wrap_db_retry(
     max_retries=10,
     retry_interval=0.05,
@@ -43,6 +44,35 @@ _UNKNOWN_TO_SQLITE: Final = re.compile(
 )
 
 
+#: What oslo.db makes of a value that a database refuses.
+_REFUSED_ERRORS: Final = (
+    db_exc.DBConstraintError,
+    db_exc.DBDataError,
+    db_exc.DBDuplicateEntry,
+    db_exc.DBInvalidUnicodeParameter,
+    db_exc.DBReferenceError,
+)
+
+#: What the drivers make of one, or of a statement that is wrong.
+_REFUSED_CAUSES: Final = (
+    sa.exc.DataError,
+    sa.exc.IntegrityError,
+    sa.exc.NotSupportedError,
+    sa.exc.ProgrammingError,
+)
+
+#: Values that are refused by an error of another kind. MariaDB and MySQL: of
+#: a packet's or a row's size, a charset, a collation or a check. PostgreSQL:
+#: what is too large.
+_REFUSED_CODES: Final = frozenset(
+    {1118, 1153, 1264, 1267, 1292, 1300, 1366, 1406, 3819, 3988, 4025}
+    | {"54000", "54001", "54011", "54023"}
+)
+
+#: PostgreSQL tells of a missing privilege as of a wrong statement.
+_PRIVILEGE: Final = "42501"
+
+
 class SchemaTooOld(db_exc.DBError):  # type: ignore[misc]
     """The database lacks a table or a column that this release needs."""
 
@@ -51,6 +81,16 @@ class SchemaTooOld(db_exc.DBError):  # type: ignore[misc]
             "its schema is older than this release; run "
             "'image-replicator-manage db upgrade --expand'"
         )
+
+
+#: What oslo.db makes of a server that is away or fails over, of a deadlock, and
+#: of what an operator is about to create; and what an upgrade mends.
+_TEMPORARY_ERRORS: Final = (
+    db_exc.DBConnectionError,
+    db_exc.DBDeadlock,
+    db_exc.DBNonExistentDatabase,
+    SchemaTooOld,
+)
 
 
 @contextlib.contextmanager
@@ -78,45 +118,47 @@ def database_errors() -> Iterator[None]:
         raise better from error
 
 
-def _told_better(error: db_exc.DBError) -> db_exc.DBError:
-    told = getattr(error.inner_exception, "orig", None)
-    code = getattr(told, "pgcode", None) or next(
+def is_temporary(error: BaseException) -> bool:
+    """Tell whether time, or an operator, can heal an error.
+
+    That is so of a server that is away, fails over, is read-only for a while,
+    has no room left or has too many connections, of a deadlock and a lock
+    that was not had in time, and of a schema that is yet to be upgraded. It
+    is not so of a value that the database refuses: it will do so again.
+
+    :param error: as a store raises it.
+    """
+    if isinstance(error, _TEMPORARY_ERRORS):
+        return True
+    if not isinstance(error, db_exc.DBError) or isinstance(
+        error, _REFUSED_ERRORS
+    ):
+        return False
+    cause = error.inner_exception
+    if isinstance(cause, sa.exc.TimeoutError):
+        # The pool has no connection left.
+        return True
+    # A driver refuses some values itself, by an error that is none of DBAPI.
+    return isinstance(cause, sa.exc.DBAPIError) and not _is_refusal(cause)
+
+
+def _is_refusal(cause: sa.exc.DBAPIError) -> bool:
+    code = _code(cause)
+    if isinstance(cause, _REFUSED_CAUSES):
+        return bool(code != _PRIVILEGE)
+    return code in _REFUSED_CODES
+
+
+def _code(error: BaseException | None) -> Any:
+    """Return what a server calls an error; SQLite gives it no code."""
+    told = getattr(error, "orig", None)
+    return getattr(told, "pgcode", None) or next(
         iter(getattr(told, "args", ())), None
     )
+
+
+def _told_better(error: db_exc.DBError) -> db_exc.DBError:
+    code = _code(error.inner_exception)
     if code in _UNKNOWN_CODES or _UNKNOWN_TO_SQLITE.match(str(code)):
         return SchemaTooOld()
     return error
-
-
-#: The errors of oslo.db's that time can heal: a server that is down or fails
-#: over, a deadlock, and what an operator is about to create or upgrade.
-_TEMPORARY: Final = (
-    db_exc.DBConnectionError,
-    db_exc.DBDeadlock,
-    db_exc.DBNonExistentDatabase,
-    SchemaTooOld,
-)
-
-#: The same of SQLAlchemy's, where oslo.db has no error of its own: a server
-#: that is read-only, locked, or out of room, and a pool that is exhausted.
-#: Values that a database refuses are neither.
-_TEMPORARY_CAUSES: Final = (
-    sa.exc.OperationalError,
-    sa.exc.InternalError,
-    sa.exc.InterfaceError,
-    sa.exc.TimeoutError,
-)
-
-
-def is_temporary(error: Exception) -> bool:
-    """Return whether time can heal an error, so that waiting makes sense.
-
-    :param error: whatever a call to the database raised. It is lasting
-        unless it is known to be temporary.
-    """
-    if isinstance(error, _TEMPORARY):
-        return True
-    cause = getattr(error, "inner_exception", None)
-    return type(error) is db_exc.DBError and isinstance(
-        cause, _TEMPORARY_CAUSES
-    )

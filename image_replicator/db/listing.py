@@ -25,6 +25,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from image_replicator.db import models
+from image_replicator.db import text
 from image_replicator.jobs import Job
 
 _jobs: Final = models.Job.__table__.c
@@ -135,7 +136,8 @@ def _walk(shape: _Shape, statement: sa.Select[Any]) -> sa.Select[Any]:
     """Filter, seek to the marker, order and limit."""
     key = SORT_KEYS[shape.sort_key]
     for name in shape.filters:
-        statement = statement.where(_jobs[name] == sa.bindparam(_filter(name)))
+        value = sa.bindparam(_filter(name), type_=_jobs[name].type)
+        statement = statement.where(text.equal(_jobs[name], value))
     if shape.behind_marker:
         statement = statement.where(_behind_marker(key, shape.descending))
     return _ordered(shape, statement, key, _jobs.id)

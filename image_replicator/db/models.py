@@ -21,9 +21,11 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.ext import compiler
 from sqlalchemy.sql import expression
 
+from image_replicator.db import text
+
 #: Keystone's and Glance's own widths.
-ID = sa.String(64)
-NAME = sa.String(255)
+ID = text.Text(64)
+NAME = text.Text(255)
 
 #: Any image name fits, and two that differ in case alone differ, as they do
 #: in PostgreSQL and SQLite.
@@ -171,21 +173,21 @@ class Job(Base):
         MYSQL_TABLE,
     )
 
-    id: orm.Mapped[str] = orm.mapped_column(sa.String(36), primary_key=True)
-    status: orm.Mapped[str] = orm.mapped_column(sa.String(32))
+    id: orm.Mapped[str] = orm.mapped_column(text.Text(36), primary_key=True)
+    status: orm.Mapped[str] = orm.mapped_column(text.Text(32))
     active: orm.Mapped[bool | None] = orm.mapped_column(sa.Boolean)
-    source_image_id: orm.Mapped[str] = orm.mapped_column(sa.String(36))
+    source_image_id: orm.Mapped[str] = orm.mapped_column(text.Text(36))
     source_image_name: orm.Mapped[str] = orm.mapped_column(NAME)
     source_region_id: orm.Mapped[str] = orm.mapped_column(NAME)
     source_tenant_id: orm.Mapped[str] = orm.mapped_column(ID)
     destination_image_id: orm.Mapped[str | None] = orm.mapped_column(
-        sa.String(36)
+        text.Text(36)
     )
     destination_region_id: orm.Mapped[str] = orm.mapped_column(NAME)
     destination_tenant_id: orm.Mapped[str] = orm.mapped_column(ID)
     destination_image_name: orm.Mapped[str | None] = orm.mapped_column(NAME)
     reserved_image_id: orm.Mapped[str | None] = orm.mapped_column(
-        sa.String(36)
+        text.Text(36)
     )
     image_size: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     bytes_copied: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
@@ -212,8 +214,8 @@ class Job(Base):
     retry_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
         TIMESTAMP
     )
-    error_code: orm.Mapped[str | None] = orm.mapped_column(sa.String(64))
-    error_message: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
+    error_code: orm.Mapped[str | None] = orm.mapped_column(text.Text(64))
+    error_message: orm.Mapped[str | None] = orm.mapped_column(text.Message)
     verification_algorithm: orm.Mapped[str | None] = orm.mapped_column(ID)
     verification_source: orm.Mapped[str | None] = orm.mapped_column(NAME)
     verification_destination: orm.Mapped[str | None] = orm.mapped_column(NAME)
@@ -241,6 +243,8 @@ class Worker(Base):
     host: orm.Mapped[str] = orm.mapped_column(NAME)
     version: orm.Mapped[str] = orm.mapped_column(ID)
     concurrency: orm.Mapped[int] = orm.mapped_column(sa.Integer)
-    destination_regions: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
+    destination_regions: orm.Mapped[str | None] = orm.mapped_column(
+        text.Message
+    )
     started_at: orm.Mapped[datetime.datetime] = orm.mapped_column(TIMESTAMP)
     seen_at: orm.Mapped[datetime.datetime] = orm.mapped_column(TIMESTAMP)

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from image_replicator import exception
 from image_replicator.db import listing
 from image_replicator.db import models
+from image_replicator.db import text
 from image_replicator.jobs import ACTIVE
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
@@ -69,7 +70,7 @@ def count_active(tenant_id: str) -> sa.Select[Any]:
 #: Made once: making it costs as much as running it, and all programs that
 #: watch a job run it again and again.
 _JOB_BY_ID: Final = sa.select(*listing.COLUMNS).where(
-    _jobs.id == sa.bindparam("job_id")
+    text.equal(_jobs.id, sa.bindparam("job_id", type_=_jobs.id.type))
 )
 
 

@@ -95,7 +95,7 @@ class TestIsolation(base.SQLite):
             USE,
             """
             assert stores.database.engine.url.database.endswith("/jobs.sqlite")
-            factory = jobs._database._facade._factory
+            factory = stores.database._facade._factory
             assert factory._reader_engine is factory._writer_engine
             assert factory.synchronous_reader
             with stores.database.engine.connect() as connection:

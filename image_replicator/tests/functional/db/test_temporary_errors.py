@@ -27,11 +27,8 @@ from image_replicator.worker import availability
 
 load_tests = test_fixtures.optimize_module_test_loader()
 
-#: Values that some database refuses, by column.
-VALUES: dict[str, dict[str, Any]] = {
-    "NUL": {"error_message": "a\0b"},
-    "4 bytes": {"error_message": "\N{GRINNING FACE}"},
-    "too long": {"error_code": "x" * 1000},
+#: Values that each database refuses, by column.
+REFUSED: dict[str, dict[str, Any]] = {
     "NULL": {"status": None},
     "too large": {"bytes_copied": 2**63},
 }
@@ -40,11 +37,9 @@ VALUES: dict[str, dict[str, Any]] = {
 class TemporaryErrors(base.JobsMixin):
     """Errors are what a real database raises.
 
-    :ivar refused: the values of VALUES that this database refuses.
     :ivar read_only: statements that make the next write fail, and undo it.
     """
 
-    refused: set[str]
     read_only: tuple[str, str]
 
     def setUp(self) -> None:
@@ -82,17 +77,14 @@ class TemporaryErrors(base.JobsMixin):
 
     def test_values_that_are_refused_are_refused_once(self) -> None:
         job_id = self.insert_one()
-        refused = set()
-        for name, values in VALUES.items():
+        for name, values in REFUSED.items():
             with base.telling(name):
-                try:
-                    self._call(
-                        functools.partial(self._write, job_id, **values)
-                    )
-                except db_exc.DBError:
-                    refused.add(name)
+                self.assertRaises(
+                    db_exc.DBError,
+                    self._call,
+                    functools.partial(self._write, job_id, **values),
+                )
                 self.assertEqual(1, self.calls)
-        self.assertEqual(self.refused, refused)
 
     def test_a_database_that_only_reads_is_waited_for(self) -> None:
         job_id = self.insert_one()
@@ -108,30 +100,15 @@ class TemporaryErrors(base.JobsMixin):
 
 
 class TestTemporaryErrorsSQLite(TemporaryErrors, base.SQLite):
-    refused = {"NULL", "too large"}
     read_only = ("PRAGMA query_only = 1", "PRAGMA query_only = 0")
 
 
 class TestTemporaryErrorsMariaDB(TemporaryErrors, base.MariaDB):
-    refused = {"too long", "NULL", "too large"}
     read_only = (
         "SET SESSION TRANSACTION READ ONLY",
         "SET SESSION TRANSACTION READ WRITE",
     )
 
-    def test_what_three_bytes_cannot_hold_is_refused_once(self) -> None:
-        """The operator's URL has the charset of old."""
-        job_id = self.insert_one()
-        url = sa.make_url(self.url).update_query_dict({"charset": "utf8"})
-        self.use(self.new_stores(url.render_as_string(hide_password=False)))
-        self.assertRaises(
-            db_exc.DBError,
-            self._call,
-            lambda: self._write(job_id, **VALUES["4 bytes"]),
-        )
-        self.assertEqual(1, self.calls)
-
 
 class TestTemporaryErrorsPostgreSQL(TemporaryErrors, base.PostgreSQL):
-    refused = {"NUL", "too long", "NULL", "too large"}
     read_only = ("SET TRANSACTION READ ONLY", "SELECT 1")

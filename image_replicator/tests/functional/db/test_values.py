@@ -18,7 +18,11 @@ from urllib import parse
 import sqlalchemy as sa
 from oslo_db.sqlalchemy import test_fixtures
 
+from image_replicator import exception
 from image_replicator.db import listing
+from image_replicator.errors import ErrorCode
+from image_replicator.jobs import Verification
+from image_replicator.jobs import WorkerDescription
 from image_replicator.tests.functional.db import base
 
 load_tests = test_fixtures.optimize_module_test_loader()
@@ -34,6 +38,18 @@ NAMES = (
     "%s %(name)s :name ? '\" \\ `;--",
     "日" * 255,
     "\U0001f4bf" * 255,
+)
+
+#: What comes from outside, and no database, or not each, can store.
+DIRT = (
+    "a NUL \x00 within",
+    "\x00",
+    "\x01\x02\x1b[31m\x7f\x9f",
+    "half a pair \ud83d",
+    "\udfff\ud800",
+    "\U0001f4bf 4 bytes",
+    "long " * 20000,
+    "\U0001f4bf" * 70000,
 )
 
 MINUTE = datetime.timedelta(minutes=1)
@@ -85,6 +101,86 @@ class Values(base.JobsMixin):
             )
         page = listing.Page(limit=9, tenant_id="abc")
         self.assertEqual(1, len(self.jobs.list(page)))
+
+    def test_blanks_at_the_end_tell_names_apart(self) -> None:
+        names = ("ot2", "ot2 ", "ot2  ", "ot2\t")
+        for name in names:
+            self.insert_one(source_image_name=name, destination_region_id=name)
+        for name in (*names, " ot2"):
+            for key in ("source_image_name", "destination_region_id"):
+                page = listing.Page(
+                    limit=9, tenant_id="source", filters={key: name}
+                )
+                found = [getattr(job, key) for job in self.jobs.list(page)]
+                with base.telling(f"{key} {name!r}"):
+                    self.assertEqual([name] if name in names else [], found)
+
+    def test_an_id_with_a_blank_at_its_end_is_of_no_job(self) -> None:
+        job_id = self.jobs.create(base.new_job())
+        self.assertRaises(exception.JobNotFound, self.jobs.get, f"{job_id} ")
+
+    def test_whatever_is_in_a_text_its_row_is_written(self) -> None:
+        for dirt in DIRT:
+            with base.telling(ascii(dirt)[:50]):
+                self._check_dirt(dirt)
+
+    def _check_dirt(self, dirt: str) -> None:
+        seen = Verification(algorithm=dirt, source=dirt, destination=dirt)
+        self.jobs.create(
+            base.new_job(
+                source_image_name=dirt,
+                destination_image_name=dirt,
+                request_id=dirt,
+            )
+        )
+        _job, claim = self.queue.claim_next("worker")
+        self.owned.retry(claim, 0, ErrorCode.SOURCE_FAILED, dirt)
+        _job, claim = self.queue.claim_next("worker")
+        self.owned.finish(claim, 1000, 99, seen)
+        self.jobs.create(base.new_job())
+        _job, claim = self.queue.claim_next("worker")
+        self.owned.fail(claim, ErrorCode.SOURCE_FAILED, dirt)
+        job = self.jobs.get(claim.job_id)
+        self.assertEqual("error", job.status)
+        for filters in (
+            {"source_image_name": dirt},
+            {"source_region_id": dirt},
+        ):
+            self.jobs.list(
+                listing.Page(limit=9, tenant_id=dirt, filters=filters)
+            )
+        self.assertRaises(exception.JobNotFound, self.jobs.get, dirt)
+        self.workers.register(
+            WorkerDescription(
+                id=dirt,
+                host=dirt,
+                version=dirt,
+                concurrency=1,
+                destination_regions=dirt,
+            )
+        )
+        self.workers.unregister(dirt)
+        self.assertEqual([], self.workers.list())
+
+    def test_a_message_is_cleaned_and_cut_and_else_kept(self) -> None:
+        for told, kept in (
+            ("plain\n\ttext \U0001f4bf", "plain\n\ttext \U0001f4bf"),
+            (
+                "a\x00b\ud800c\x1b[31m\r\x9f",
+                "a\ufffdb\ufffdc\ufffd[31m\ufffd\ufffd",
+            ),
+            ("\U0001f4bf" * 20000, "\U0001f4bf" * 15999 + "\u2026"),
+        ):
+            self.jobs.create(base.new_job())
+            _job, claim = self.queue.claim_next("worker")
+            self.owned.fail(claim, ErrorCode.SOURCE_FAILED, told)
+            self.assertEqual(kept, self.jobs.get(claim.job_id).error_message)
+
+    def test_what_was_cut_is_not_what_it_begins_with(self) -> None:
+        """A tenant's id that is too long shows nobody else's jobs."""
+        self.insert_one(source_tenant_id="t" * 64)
+        page = listing.Page(limit=9, tenant_id="t" * 65)
+        self.assertEqual([], self.jobs.list(page))
 
     def test_times_are_kept_to_the_microsecond(self) -> None:
         moment = datetime.datetime(2031, 12, 31, 23, 59, 59, 999999)
@@ -141,13 +237,14 @@ class TestValuesMariaDB(Values, Clocks, base.MariaDB):
             datetime.datetime(2001, 9, 9, 1, 46, 40, 250000), job.created_at
         )
 
-    def test_the_charset_that_the_url_names_is_used(self) -> None:
-        stores = self.new_stores(f"{self.url}?charset=latin1")
-        with stores.database.engine.connect() as connection:
-            charset = connection.scalar(
-                sa.text("SELECT @@character_set_client")
-            )
-        self.assertEqual("latin1", charset)
+    def test_a_charset_that_lacks_characters_is_not_used(self) -> None:
+        for charset in ("utf8", "latin1"):
+            stores = self.new_stores(f"{self.url}?charset={charset}")
+            for name in NAMES:
+                job_id = stores.jobs.create(
+                    base.new_job(source_image_name=name)
+                )
+                self.assertEqual(name, self.jobs.get(job_id).source_image_name)
 
 
 class TestValuesPostgreSQL(Values, Clocks, base.PostgreSQL):
