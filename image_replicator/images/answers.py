@@ -152,9 +152,9 @@ _TAGS: Final = re.compile(r"<[^>]*>|\s+")
 
 
 class Refused(exception.TransferError):
-    """The image service understood the request and will not do it.
+    """The request was not carried out.
 
-    Unlike with other errors, it is certain that nothing was done.
+    After any other error it may have been, though the answer was lost.
     """
 
 

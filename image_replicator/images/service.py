@@ -90,8 +90,9 @@ class ImageService:
         """Return the error of a request that got no answer."""
         tls_failure = recognition.tls_failure(error)
         if tls_failure:
-            return self.error(
-                Kind.TLS_FAILED,
+            # No request is sent before both sides agree on TLS.
+            return answers.Refused(
+                ErrorCode.of(self._side, Kind.TLS_FAILED),
                 "No safe connection can be made to the image service of "
                 f"region {self.region}: {tls_failure}.",
             )
