@@ -94,6 +94,28 @@ reading is taken up again over another. Raise it when the source's store takes
 long before it sends the first one, as one that fetches from tape does.
 """,
     ),
+    cfg.IntOpt(
+        "min_rate",
+        default=10 * 1024,
+        min=0,
+        help="""
+Bytes per second that a source must send while a copy waits for it; 0 for
+none. A copy from a slower source fails, and is tried again. The time for
+which the destination, or a limit of bandwidth, holds a copy back does not
+count. Lower it where links are slower than that.
+""",
+    ),
+    cfg.FloatOpt(
+        "min_rate_period",
+        default=300.0,
+        min=1.0,
+        max=_DAY,
+        help="""
+Seconds of waiting for the source over which ``min_rate`` is measured; twice
+``read_timeout`` where that is more. Raise it when copies should wait for a
+source that is slow for longer.
+""",
+    ),
     cfg.FloatOpt(
         "upload_response_timeout",
         default=900.0,

@@ -74,9 +74,9 @@ class ImageClient:
         self._timeouts = timeouts
 
     @property
-    def latency(self) -> float:
-        """Seconds that the service took for its latest answer."""
-        return self._service.latency
+    def url(self) -> str:
+        """Where the service is; empty before the first request."""
+        return self._service.url
 
     def show(self, image_id: str) -> images.Image:
         """Return the image as Glance shows it."""

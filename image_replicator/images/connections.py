@@ -28,6 +28,8 @@ import requests
 from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import session as ksa_session
 
+from image_replicator.images import round_trips
+
 _SCHEMES: Final = ("http://", "https://")
 
 #: Connections to one service that are kept, more than a copy ever has.
@@ -43,11 +45,16 @@ class Connections:
 
     :param shared: the session whose credentials and settings are used; its
         connections are not used.
+    :param known_round_trips: where those of new connections are recorded.
     :ivar session: sends requests over these connections. They raise
         :class:`BrokenOff` once the connections are broken off.
     """
 
-    def __init__(self, shared: ksa_session.Session) -> None:
+    def __init__(
+        self,
+        shared: ksa_session.Session,
+        known_round_trips: round_trips.RoundTrips | None = None,
+    ) -> None:
         self._lock = threading.Lock()
         self._broken = False
         # Weak, so that a socket which is done with is closed as ever.
@@ -56,6 +63,7 @@ class Connections:
         for scheme in _SCHEMES:
             adapter = _Adapter(self, **_tls_options(shared))
             self._transport.mount(scheme, adapter)
+        self._round_trips = known_round_trips or round_trips.RoundTrips()
         self.session = _Session(
             self,
             auth=shared.auth,
@@ -70,16 +78,23 @@ class Connections:
         """Whether they were broken off; they cannot be used any more then."""
         return self._broken
 
-    def add(self, new: socket.socket) -> None:
+    def add(self, new: socket.socket, host: str, port: int) -> None:
         """Add a connection that was just made.
 
         :raises ConnectionAbortedError: if they were broken off.
         """
+        seconds = round_trips.of_connection(new)
+        if seconds is not None:
+            self._round_trips.update(host, port, seconds)
         with self._lock:
             self._sockets.add(new)
             broken = self._broken
         if broken:
             raise ConnectionAbortedError("broken off")
+
+    def round_trip(self, url: str) -> float:
+        """Return the seconds of a round trip to a service; 0 if not known."""
+        return self._round_trips.shortest(url)
 
     def break_off(self) -> None:
         """Make all requests fail, later ones as well; for any thread."""
@@ -107,6 +122,7 @@ class Pool:
 
     def __init__(self, shared: ksa_session.Session) -> None:
         self._shared = shared
+        self._round_trips = round_trips.RoundTrips()
         self._lock = threading.Lock()
         self._free: list[Connections] = []
 
@@ -115,7 +131,7 @@ class Pool:
         with self._lock:
             if self._free:
                 return self._free.pop()
-        return Connections(self._shared)
+        return Connections(self._shared, self._round_trips)
 
     def give_back(self, used: Connections) -> None:
         """Keep connections for a later copy, unless they were broken off."""
@@ -193,7 +209,7 @@ def _adding(pool_class: Any, connections: Connections) -> Any:
     class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
         def connect(self) -> None:
             super().connect()
-            connections.add(self.sock)
+            connections.add(self.sock, self.host, self.port)
 
     class Pool(pool_class):  # type: ignore[misc]
         ConnectionCls = Connection

@@ -12,6 +12,7 @@
 
 """The data of an image, or a part of it, on its way to us."""
 
+import http.client
 import re
 import time
 from typing import Any
@@ -36,6 +37,8 @@ class Download:
     :param error: makes the error of a body that breaks off.
     :ivar first: which of the image's bytes is the first, from 0.
     :ivar total: how many bytes the image has; None if that was not said.
+    :ivar ended: whether the service ended the data before its announced end,
+        and the connection did not break.
     :ivar ranged: whether the service sends the range that it was asked for;
         if not, it sends the whole image.
     """
@@ -48,6 +51,7 @@ class Download:
         self._error = error
         self._encrypted = response.url.startswith("https:")
         self._brisk = False
+        self.ended = False
         self.ranged = response.status_code == requests.codes.partial
         self.first, self.total = self._extent()
 
@@ -82,8 +86,12 @@ class Download:
             chunk: bytes = read(size, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             connections.check_not_broken_off(self._response)
+            self.ended = isinstance(
+                error.__cause__, http.client.IncompleteRead
+            )
             raise self._error from error
         self._brisk = time.monotonic() - began < _BRISK
+        self.ended = not chunk
         return chunk
 
     def broken_off(self) -> exception.TransferError:

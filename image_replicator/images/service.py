@@ -44,7 +44,7 @@ class ImageService:
     :param region: as the catalogue names it.
     :param catalogue: has the region's URL.
     :param side: of the copy that the region is on.
-    :ivar latency: seconds that the service took for its latest answer.
+    :ivar url: where the service is; empty before the first request.
     """
 
     def __init__(
@@ -58,16 +58,14 @@ class ImageService:
         self.region = region
         self._catalogue = catalogue
         self._side = side
-        self.latency = 0.0
+        self.url = ""
 
     def send(self, method: str, path: str, **kwargs: Any) -> requests.Response:
         """Send a request, and return its answer, whatever that is."""
         kwargs = {"raise_exc": False, "redirect": False, **kwargs}
-        url = self._endpoint_url()
+        self.url = self._endpoint_url()
         try:
-            reply = self._once_more(method, url + path, kwargs)
-            self.latency = reply.elapsed.total_seconds()
-            return reply
+            return self._once_more(method, self.url + path, kwargs)
         except (
             ksa_exc.ConnectionError,
             ksa_exc.RetriableConnectionFailure,

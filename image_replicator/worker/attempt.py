@@ -29,7 +29,6 @@ from image_replicator.images import connections
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.worker import availability
-from image_replicator.worker import distance
 from image_replicator.worker import outcome
 from image_replicator.worker import rate
 from image_replicator.worker import retry
@@ -75,8 +74,8 @@ def _only_in_log(job: Job) -> str:
 class Attempts:
     """Makes the worker's copies, and maps each one's end to an outcome.
 
-    It has what the copies of one worker share: kept connections, the limit
-    of the bandwidth, and the measured distances of the regions.
+    It has what the copies of one worker share: kept connections, and the
+    limit of the bandwidth.
 
     :param conf: of the image replicator.
     :param database: the availability of the database.
@@ -104,7 +103,6 @@ class Attempts:
             conf.worker.buffer_size // conf.worker.concurrency,
         )
         self._bandwidth = rate.Limiter(conf.worker.bandwidth_limit)
-        self._distances = distance.Distances()
         self._retries = retry.Policy(
             max_attempts=conf.worker.max_attempts,
             delay=conf.worker.retry_delay,
@@ -133,7 +131,6 @@ class Attempts:
             options=self._options,
             window=self.window,
             bandwidth=self._bandwidth,
-            distances=self._distances,
         )
 
     def run(self, copy: transfer.Transfer) -> outcome.Outcome:

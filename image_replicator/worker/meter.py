@@ -14,6 +14,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
 
 
@@ -22,30 +23,29 @@ class Meter:
 
     Not thread-safe: the caller holds a lock.
 
-    :param arrived: bytes that were read before.
+    :param clock: returns seconds; never goes back.
     :ivar busy: number of streams that are reading.
     """
 
-    def __init__(self, arrived: int) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.busy = 0
         self._changed_at = 0.0
-        self.restart(arrived)
+        self.restart(0)
 
-    def restart(self, arrived: int, delay: float = 0.0) -> None:
+    def restart(self, arrived: int) -> None:
         """Begin a new measurement.
 
         :param arrived: bytes that were read before.
-        :param delay: seconds until the measurement begins.
         """
-        self._began = self._changed_at = time.monotonic()
-        self._begin_at = self._began + delay
+        self._began = self._changed_at = self._clock()
         self._arrived = arrived
         self._waited = 0.0
         self._stream_seconds = 0.0
 
     def change_busy(self, by: int) -> None:
         """Count streams that begin (positive) or end (negative) reading."""
-        now = time.monotonic()
+        now = self._clock()
         self._stream_seconds += self.busy * (now - self._changed_at)
         self._changed_at = now
         self.busy += by
@@ -53,16 +53,16 @@ class Meter:
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
         """Measure the time for which the upload waits for data."""
-        began = time.monotonic()
+        began = self._clock()
         try:
             yield
         finally:
-            self._waited += time.monotonic() - began
+            self._waited += self._clock() - began
 
     def measure(
         self, arrived: int, pause: float
     ) -> tuple[float, float, float] | None:
-        """Return the arguments of :meth:`..tuner.Tuner.observe`.
+        """Return what the tuner is to know, and begin a new measurement.
 
         :param arrived: bytes that were read so far.
         :param pause: seconds that a measurement takes.
@@ -70,13 +70,10 @@ class Meter:
             upload waited, and the mean number of busy streams; None before
             ``pause`` seconds have passed.
         """
-        now = time.monotonic()
-        if self._began < self._begin_at <= now:
-            self.restart(arrived)
-        if now < self._begin_at + pause:
+        seconds = self._clock() - self._began
+        if seconds < pause or not seconds:
             return None
         self.change_busy(0)
-        seconds = now - self._began
         seen = (
             (arrived - self._arrived) / seconds,
             self._waited / seconds,

@@ -32,6 +32,20 @@ _MOST_FAILURES: Final = 6
 #: wait is twice as long.
 _FIRST_WAIT: Final = 0.25
 
+#: Downloads in a row that the source itself ends at the same byte, before the
+#: end: then its data is shorter than the image's size.
+_SHORT_ENDS: Final = 3
+
+
+def longest_silence(connect: float, read: float) -> float:
+    """Return how long a RangeReader goes on without a byte, in seconds.
+
+    :param connect: seconds that connecting may take.
+    :param read: seconds that a byte may take.
+    """
+    waits = _FIRST_WAIT * ((1 << (_MOST_FAILURES - 1)) - 1)
+    return (_MOST_FAILURES + 1) * (connect + read) + waits
+
 
 class NotRanged(Exception):
     """The service sends the whole image in place of a part."""
@@ -72,11 +86,12 @@ class RangeReader:
     ) -> None:
         self._begin = begin
         self._size = size
-        self._end = end
         self._chunk_size = chunk_size
         self._wait = wait
         self._on_failure = on_failure
         self._skip = skip
+        self._short_ends = 0
+        self._end = end
         self.offset = first
         self.ranged = True
         self.latency = 0.0
@@ -93,6 +108,8 @@ class RangeReader:
             try:
                 yield from self._read_on()
             except exception.TransferError as error:
+                if self._short_ends == _SHORT_ENDS:
+                    raise size_differs(self._size, self.offset) from error
                 failures = 0 if self.offset > before else failures + 1
                 if failures == _MOST_FAILURES or not retry.may_pass(
                     error.code
@@ -105,7 +122,8 @@ class RangeReader:
     def _read_on(self) -> Generator[bytes, None, None]:
         """Read over one connection until the end or until it breaks."""
         began = time.monotonic()
-        data = self._begin(self.offset, self._end - 1)
+        before = self.offset
+        data = self._begin(before, self._end - 1)
         try:
             self._check(data)
             position = data.first
@@ -122,7 +140,20 @@ class RangeReader:
             if self.offset < self._end:
                 raise data.broken_off()
         finally:
+            if self.offset < self._end:
+                self._count_short_end(data.ended, self.offset > before)
             data.close()
+
+    def _count_short_end(self, ended: bool, advanced: bool) -> None:
+        """Count downloads in a row that the source ends at the same byte.
+
+        :param ended: whether the source ended the last one in good order.
+        :param advanced: whether it had a byte.
+        """
+        if not ended:
+            self._short_ends = 0
+        else:
+            self._short_ends = 1 if advanced else self._short_ends + 1
 
     def _check(self, data: download.Download) -> None:
         """Check that a download has the bytes that were asked for."""
@@ -136,13 +167,22 @@ class RangeReader:
             raise data.broken_off()
 
 
-def size_differs(size: int) -> exception.TransferError:
+def size_differs(
+    size: int, found: int | None = None
+) -> exception.TransferError:
     """Return the error for data that is longer or shorter than the image.
 
     :param size: bytes of the image, as its service shows it.
+    :param found: bytes that its data has, if it is shorter.
     """
-    return exception.TransferError(
-        ErrorCode.SOURCE_SIZE_DIFFERS,
-        "The data is not of the size that the image is said to have, "
-        f"{size} bytes.",
-    )
+    if found is None:
+        message = (
+            "The data is not of the size that the image is said to have, "
+            f"{size} bytes."
+        )
+    else:
+        message = (
+            f"The data ends after {found} bytes, and the image is said to "
+            f"have {size} bytes."
+        )
+    return exception.TransferError(ErrorCode.SOURCE_SIZE_DIFFERS, message)

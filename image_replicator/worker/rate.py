@@ -17,6 +17,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from image_replicator import exception
+from image_replicator.errors import ErrorCode
+
 #: Seconds after which two thirds of a change of the rate show.
 _SMOOTHING: float = 10.0
 
@@ -87,3 +90,50 @@ class Limiter:
             begin = max(self._free_at, now - _BURST)
             self._free_at = begin + size / self._rate
             return max(0.0, begin - now)
+
+    def piece(self, size: int) -> int:
+        """Return how many of some bytes to send at a time.
+
+        :param size: bytes that there are.
+        """
+        if not self._rate:
+            return size
+        return min(size, max(1, int(self._rate * _BURST)))
+
+
+class Minimum:
+    """Finds out that a source is too slow.
+
+    It counts only the time for which the upload waits for the source. So a
+    slow destination, or a limit of ours, does not count.
+
+    :param rate: bytes per second of waiting, at least; 0 for no minimum.
+    :param period: seconds of waiting after which the rate is looked at.
+    """
+
+    def __init__(self, rate: int, period: float) -> None:
+        self._rate = rate
+        self._period = period
+        self._bytes = 0
+        self._seconds = 0.0
+
+    def check(self, size: int, seconds: float) -> None:
+        """Count bytes of the source.
+
+        :param size: bytes that came.
+        :param seconds: seconds for which they were waited for.
+        :raises TransferError: if the source is too slow.
+        """
+        self._bytes += size
+        self._seconds += seconds
+        if self._seconds < self._period:
+            return
+        if self._bytes < self._rate * self._seconds:
+            raise exception.TransferError(
+                ErrorCode.SOURCE_TOO_SLOW,
+                f"The source has sent {self._bytes} bytes while the copy "
+                f"waited for it for {self._seconds:.0f} seconds; at least "
+                f"{self._rate} bytes per second are wanted.",
+            )
+        self._bytes = 0
+        self._seconds = 0.0

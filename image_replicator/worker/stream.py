@@ -12,33 +12,34 @@
 
 """The body of an upload, read from the source while it is sent.
 
-The uploading request iterates over an :class:`ImageStream`. A single stream
-is read by the thread that uploads; several are read by threads of their own,
-ahead of the upload. Memory is bounded for images of any size.
+The uploading request iterates over an :class:`ImageStream`. Readers with
+threads of their own read ahead of it; memory is bounded for images of any
+size. A part of the bytes is held back, and sent in small pieces while the
+source is silent, as the destination would end an upload that is silent.
 """
 
-import contextlib
 import time
 from collections.abc import Callable
 from collections.abc import Generator
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Final
 from typing import Protocol
 
-from oslo_log import log as logging
-
-from image_replicator import exception
 from image_replicator.worker import parallel_reader
 from image_replicator.worker import range_reader
 from image_replicator.worker import rate
+from image_replicator.worker import reserve
 from image_replicator.worker import tuner as worker_tuner
 
-LOG = logging.getLogger(__name__)
+#: Seconds without a byte from the source after which some of the reserve is
+#: sent: less than any server waits.
+_INTERVAL: Final = 1.0
 
-#: Seconds of the first and of each further measurement of a single stream.
-_FIRST_MEASUREMENT: Final = 0.1
-_MEASUREMENT: Final = 0.5
+#: Bytes that may be held back, and the part of the window.
+_MOST_HELD: Final = 1024 * 1024
+_WINDOW_PER_HELD: Final = 4
 
 
 class Hasher(Protocol):
@@ -46,15 +47,13 @@ class Hasher(Protocol):
 
     def update(self, data: bytes, /) -> None: ...
 
-    def hexdigest(self) -> str: ...
-
 
 class ImageStream:
     """An image's data as a request body of known size.
 
     Iterating raises :class:`~image_replicator.exception.TransferError` with
-    a code that begins with ``source`` when the source fails: otherwise an
-    error inside the body would look like a failure of the destination.
+    a code of the source's side when the source fails: otherwise an error
+    inside the body would look like a failure of the destination.
 
     :param begin: opens a download from the source.
     :param size: bytes of the image.
@@ -62,9 +61,12 @@ class ImageStream:
     :param window: most bytes that are read ahead of the upload.
     :param chunk_size: most bytes of one read.
     :param limits: limits of the rate; all are kept.
+    :param minimum: tells when the source is too slow.
+    :param silence: seconds for which the source may send nothing.
     :param wait: waits for a number of seconds; raises to stop the copy.
     :param abort: breaks off all requests to the source.
-    :param hasher: updated with every byte; None if the source has a hash.
+    :param hashers: updated with every byte.
+    :param clock: returns seconds; never goes back.
     :ivar bytes_copied: bytes that the upload has taken.
     """
 
@@ -77,9 +79,12 @@ class ImageStream:
         window: int,
         chunk_size: int,
         limits: Sequence[rate.Limiter],
+        minimum: rate.Minimum,
+        silence: float,
         wait: Callable[[float], None],
         abort: Callable[[], None],
-        hasher: Hasher | None = None,
+        hashers: Sequence[Hasher] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._begin = begin
         self._size = size
@@ -87,131 +92,109 @@ class ImageStream:
         self._window = window
         self._chunk_size = chunk_size
         self._limits = limits
+        self._minimum = minimum
+        self._reserve = reserve.Reserve(
+            silence, min(_MOST_HELD, window // _WINDOW_PER_HELD)
+        )
         self._wait = wait
         self._abort = abort
-        self._hasher = hasher
+        self._hashers = hashers
+        self._clock = clock
         self._offset = 0
-        self._latency = 0.0
-        self._rate = 0.0
-        self._reading: Generator[bytes, None, None] | None = None
+        self._reader = self._new_reader()
+        self._sending: Generator[bytes, None, None] | None = None
         self.bytes_copied = 0
+
+    def _new_reader(self) -> parallel_reader.ParallelReader:
+        return parallel_reader.ParallelReader(
+            self._begin,
+            self._size,
+            self._offset,
+            held=self._reserve.held,
+            tuner=self._tuner,
+            window=self._window,
+            chunk_size=self._chunk_size,
+            clock=self._clock,
+        )
 
     def __len__(self) -> int:
         return self._size
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the upload has taken all bytes."""
+        return self.bytes_copied == self._size
+
+    def start(self) -> None:
+        """Begin to read, before the upload does."""
+        self._reader.start()
+
+    def fill(self) -> None:
+        """Read the bytes that are held back, before the upload begins.
+
+        So a source that is slow to begin keeps no destination waiting.
+
+        :raises TransferError: if the source fails.
+        """
+        while not self._reserve.full and self._offset < self._size:
+            self._read()
+
     def __iter__(self) -> Iterator[bytes]:
-        self._reading = self._read()
-        return self._reading
+        self._sending = self._send()
+        return self._sending
 
     def close(self) -> None:
         """End the reading, also after an upload that took only a part."""
-        if self._reading:
-            self._reading.close()
+        if self._sending:
+            self._sending.close()
+        ended_early = self._offset < self._size
+        self._reader.close(self._abort if ended_early else None)
 
-    def _read(self) -> Generator[bytes, None, None]:
+    def _send(self) -> Generator[bytes, None, None]:
         while self._offset < self._size:
-            alone = self._tuner.streams == 1
-            reading = self._read_alone() if alone else self._read_together()
-            with contextlib.closing(reading):
-                for chunk in reading:
-                    self._offset += len(chunk)
-                    if self._hasher:
-                        self._hasher.update(chunk)
-                    self._pause(len(chunk))
-                    yield chunk
-                    self.bytes_copied += len(chunk)
+            yield from self._paced(self._reserve.surplus())
+            if not self._read():
+                yield from self._paced([self._reserve.trickle()])
+        yield from self._paced(self._reserve.drain())
 
-    def _pause(self, size: int) -> None:
-        """Wait as the limits demand; raise if the copy is stopped."""
-        self._wait(max(limit.reserve(size) for limit in self._limits))
+    def _read(self) -> bool:
+        """Move bytes from the readers to the reserve.
 
-    def _read_alone(self) -> Generator[bytes, None, None]:
-        """Read one stream in this thread until the tuner wants more."""
-        data = range_reader.RangeReader(
-            self._begin,
-            self._size,
-            self._offset,
-            self._size,
-            chunk_size=self._chunk_size,
-            wait=self._wait,
-            on_failure=log_resumption,
-            skip=True,
-        )
-        with contextlib.closing(iter(data)) as chunks:
-            timer: _ReadingTimer | None = None
-            while self._tuner.streams == 1:
-                if timer is None:
-                    chunk = next(chunks, None)
-                    timer = _ReadingTimer()
-                else:
-                    with timer.reading():
-                        chunk = next(chunks, None)
-                if chunk is None:
-                    return
-                if not data.ranged:
-                    self._tuner.use_one_stream()
-                yield chunk
-                seen = timer.measure(len(chunk))
-                if seen:
-                    self._latency, self._rate = data.latency, seen[0]
-                    self._tuner.observe(*seen)
-
-    def _read_together(self) -> Generator[bytes, None, None]:
-        """Read several streams at once until one is enough."""
-        reading = parallel_reader.ParallelReader(
-            self._begin,
-            self._size,
-            self._offset,
-            tuner=self._tuner,
-            window=self._window,
-            chunk_size=self._chunk_size,
-            wait=self._wait,
-            latency=self._latency,
-            rate=self._rate,
-        )
-        try:
-            yield from reading
-        except BaseException:
-            # The copy failed, or the upload has ended early.
-            reading.close(self._abort)
-            raise
-        reading.close()
-
-
-def log_resumption(error: exception.TransferError) -> None:
-    """Log a failure after which reading goes on."""
-    LOG.info("%s Taking it up again.", error.message)
-
-
-class _ReadingTimer:
-    """Measures the share of its time for which a thread reads."""
-
-    def __init__(self) -> None:
-        self._pause = _FIRST_MEASUREMENT
-        self._restart()
-
-    def _restart(self) -> None:
-        self._began = time.monotonic()
-        self._reading = 0.0
-        self._bytes = 0
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        began = time.monotonic()
-        yield
-        self._reading += time.monotonic() - began
-
-    def measure(self, size: int) -> tuple[float, float] | None:
-        """Return bytes per second and the share of the time spent reading.
-
-        :param size: bytes that were read since the last call.
-        :returns: None before the measurement has taken long enough.
+        :returns: whether any came.
+        :raises TransferError: if the source failed, or is too slow.
         """
-        self._bytes += size
-        seconds = time.monotonic() - self._began
-        if seconds < self._pause:
-            return None
-        self._pause = _MEASUREMENT
-        seen = (self._bytes / seconds, self._reading / seconds)
-        self._restart()
-        return seen
+        self._wait(0.0)
+        began = self._clock()
+        chunks = self._reader.read(_INTERVAL)
+        if chunks is None:
+            self._read_alone()
+            return True
+        for chunk in chunks:
+            self._reserve.put(chunk)
+            self._offset += len(chunk)
+            for hasher in self._hashers:
+                hasher.update(chunk)
+        self._minimum.check(sum(map(len, chunks)), self._clock() - began)
+        return bool(chunks)
+
+    def _read_alone(self) -> None:
+        """Read the rest over one connection: there are no ranges any more."""
+        self._reader.close()
+        self._reader = self._new_reader()
+        self._reader.start()
+
+    def _paced(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield chunks as the limits allow, and count what was taken.
+
+        They are cut so that no pause is long enough to end the upload.
+        """
+        for chunk in chunks:
+            size = min(limit.piece(len(chunk)) for limit in self._limits)
+            for first in range(0, len(chunk), max(size, 1)):
+                piece = chunk[first : first + size]
+                self._wait(
+                    max(limit.reserve(len(piece)) for limit in self._limits)
+                )
+                yield piece
+                self.bytes_copied += len(piece)
+                self._reader.passed_on(len(piece))

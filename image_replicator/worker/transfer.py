@@ -16,10 +16,10 @@ After each step, the job's row tells another worker, or an operator, which
 image is at the destination.
 """
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 from typing import ParamSpec
 
@@ -38,12 +38,12 @@ from image_replicator.images import connections
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.worker import availability
-from image_replicator.worker import distance
 from image_replicator.worker import outcome
 from image_replicator.worker import range_reader
 from image_replicator.worker import rate
 from image_replicator.worker import stream
 from image_replicator.worker import tuner
+from image_replicator.worker import upload
 from image_replicator.worker import verification
 
 LOG = logging.getLogger(__name__)
@@ -76,7 +76,6 @@ class Transfer:
     :param options: ``[transfer]`` of the configuration.
     :param window: most bytes of the image that are in memory.
     :param bandwidth: limit that all copies of this worker share.
-    :param distances: distances of the regions, which they share as well.
     """
 
     def __init__(
@@ -93,7 +92,6 @@ class Transfer:
         options: cfg.ConfigOpts.GroupAttr,
         window: int,
         bandwidth: rate.Limiter,
-        distances: distance.Distances,
     ) -> None:
         self.job = job
         self.claim = claim
@@ -103,7 +101,6 @@ class Transfer:
         self._destination = destination
         self.connections = connections
         self._rules = rules
-        self._distances = distances
         self._options = options
         self._window = window
         self._limits = (bandwidth, rate.Limiter(options.bandwidth_limit))
@@ -161,24 +158,29 @@ class Transfer:
 
     def _copy(self) -> outcome.Replicated:
         image = self._examine_source()
-        latency = self._distances.update(
-            self.job.source_region_id, self._source.latency
-        )
-        image_id = self._prepare_destination(image)
-        began = time.monotonic()
-        expected = self._stream_data(image, image_id, latency)
-        seconds = time.monotonic() - began
+        carried = self._carried(image)
+        source = verification.SourceData(image, again=self.job.attempts > 1)
+        data = self._stream = self._new_stream(image, source.hashers)
+        try:
+            # The first bytes are on their way while the image is created.
+            data.start()
+            image_id = self._prepare_destination(carried)
+            began = time.monotonic()
+            self._upload(image_id, data)
+            seconds = time.monotonic() - began
+        finally:
+            data.close()
         self._check_stop()
         evidence = verification.verify(
             self._destination,
             image_id,
             image["size"],
-            expected,
+            source,
             self._read_back,
         )
         LOG.info("Job %s: verified, %s", self.job.id, evidence)
         self._check_stop()
-        self._complete(image, image_id)
+        self._complete(image, carried, image_id)
         self._check_stop()
         return outcome.Replicated(
             evidence,
@@ -206,14 +208,17 @@ class Transfer:
             )
         return image
 
-    def _prepare_destination(self, image: images.Image) -> str:
-        """Create the image without data; commit its id before."""
+    def _carried(self, image: images.Image) -> images.Image:
+        """Return the properties that the copy is to have."""
         try:
-            carried = metadata.travelling(image, self._rules)
+            return metadata.travelling(image, self._rules)
         except exception.MetadataRefused as error:
             raise exception.TransferError(
                 ErrorCode.METADATA_REFUSED, error.message
             ) from error
+
+    def _prepare_destination(self, carried: images.Image) -> str:
+        """Create the image without data; commit its id before."""
         self._check_stop()
         if self.job.reserved_image_id:
             # An earlier attempt could not remove this image.
@@ -263,50 +268,43 @@ class Transfer:
             self._check_stop()
             raise
 
-    def _stream_data(
-        self, image: images.Image, image_id: str, latency: float
-    ) -> verification.Digest:
-        """Upload the source's data in one request.
-
-        :param latency: seconds that the source takes for an answer.
-        :returns: the hash that the destination's data must have.
-        """
-        known = verification.recorded_digest(image)
-        usual = verification.USUAL_ALGORITHM
-        hasher = None if known else hashlib.new(usual)
-        data = self._new_stream(image, latency, hasher)
-        self._stream = data
-        try:
-            self._destination.upload(image_id, data if len(data) else b"")
-        finally:
-            data.close()
-        if hasher:
-            return verification.Digest(usual, hasher.hexdigest())
-        assert known
-        return known
-
     def _new_stream(
-        self,
-        image: images.Image,
-        latency: float,
-        hasher: stream.Hasher | None,
+        self, image: images.Image, hashers: Sequence[stream.Hasher]
     ) -> stream.ImageStream:
+        options = self._options
         return stream.ImageStream(
             lambda first, last: self._source.download(
                 image["id"], first, last
             ),
             image["size"],
             tuner=tuner.Tuner(
-                self._options.min_streams,
-                self._options.max_streams,
-                latency,
+                options.min_streams,
+                options.max_streams,
+                self.connections.round_trip(self._source.url),
             ),
             window=self._window,
-            chunk_size=self._options.chunk_size,
+            chunk_size=options.chunk_size,
             limits=self._limits,
+            minimum=rate.Minimum(
+                options.min_rate,
+                # A source may be silent for as long as a read may take.
+                max(options.min_rate_period, 2 * options.read_timeout),
+            ),
+            silence=range_reader.longest_silence(
+                options.connect_timeout, options.read_timeout
+            ),
             wait=self._wait,
             abort=self.connections.break_off,
-            hasher=hasher,
+            hashers=hashers,
+        )
+
+    def _upload(self, image_id: str, data: stream.ImageStream) -> None:
+        upload.upload(
+            self._destination,
+            image_id,
+            data,
+            patience=self._options.upload_response_timeout,
+            wait=self._wait,
         )
 
     def _wait(self, seconds: float) -> None:
@@ -325,13 +323,14 @@ class Transfer:
             size,
             chunk_size=self._options.chunk_size,
             wait=self._wait,
-            on_failure=stream.log_resumption,
+            on_failure=_log_resumption,
             skip=True,
         )
 
-    def _complete(self, image: images.Image, image_id: str) -> None:
+    def _complete(
+        self, image: images.Image, carried: images.Image, image_id: str
+    ) -> None:
         """Remove the mark, which hands the image over to the user."""
-        carried = metadata.travelling(image, self._rules)
         final: dict[str, Any] = {"tags": carried.get("tags", [])}
         if image.get("protected"):
             final["protected"] = True
@@ -340,3 +339,7 @@ class Transfer:
     def _check_stop(self) -> None:
         if self._stop_reason:
             raise Stopped(self._stop_reason)
+
+
+def _log_resumption(error: exception.TransferError) -> None:
+    LOG.info("%s Taking it up again.", error.message)

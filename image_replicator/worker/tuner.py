@@ -17,24 +17,32 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-#: Seconds of latency from which a source counts as far away. A copy from
+#: Seconds of a round trip from which a source counts as far away. A copy from
 #: there begins with one stream for each _SECONDS_PER_STREAM: a connection
 #: over a long way is slow, and a wrong guess costs little.
-_FAR: Final = 0.06
-_SECONDS_PER_STREAM: Final = 0.007
+_FAR: Final = 0.03
+_SECONDS_PER_STREAM: Final = 0.0035
 
 #: Share of the time for which the upload may wait for data.
 _HUNGRY: Final = 0.1
 
-#: Share of the time for which a single stream may read, and not send.
+#: The same for a single stream, whose reading and sending share a machine.
 _HUNGRY_ALONE: Final = 0.5
 
-#: Factor by which the rate must grow when the number of streams doubles.
-#: A source nearby must gain more beyond the second stream: each one costs it
-#: a request, and a higher rate may be other traffic that paused. With the
-#: second stream, reading and sending go on at the same time.
+#: Factor by which the rate must grow when the number of streams grows. Where
+#: the first byte of a piece comes soon, more is asked for beyond the second
+#: stream: each one costs the source a request, and a higher rate may be other
+#: traffic that paused. Where it takes long, streams wait most of the time, and
+#: others can use that time.
 _PAYS: Final = 1.1
 _PAYS_NEAR: Final = 1.5
+_LONG_LATENCY: Final = 0.06
+
+#: Factors by which the number grows: while it is new and each growth raises
+#: the rate by _FAST_PAYS at least, and later.
+_FAST_GROWTH: Final = 4
+_GROWTH: Final = 2
+_FAST_PAYS: Final = 2.0
 
 #: Streams for each busy one, so that a slow stream does not hold up others.
 _SPARE: Final = 1.25
@@ -61,16 +69,17 @@ class Tuner:
 
     :param least: smallest number of streams.
     :param most: largest number of streams.
-    :param latency: seconds that the source takes for an answer.
+    :param round_trip: seconds that a round trip to the source takes.
     :param clock: returns seconds; never goes back.
     :ivar streams: the number.
+    :ivar fast: whether the number grows fast, as it is new.
     """
 
     def __init__(
         self,
         least: int,
         most: int,
-        latency: float,
+        round_trip: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._least = least
@@ -80,44 +89,48 @@ class Tuner:
         self._doubts = 0
         self._patience = _PATIENCE
         self._no_growth_before = clock()
-        far = latency > _FAR
-        self._pays = _PAYS if far else _PAYS_NEAR
-        guess = round(latency / _SECONDS_PER_STREAM) if far else 1
+        far = round_trip > _FAR
+        guess = round(round_trip / _SECONDS_PER_STREAM) if far else 1
         self.streams = max(least, min(most, guess))
+        self.fast = True
 
     def observe(
-        self, rate: float, waiting: float, busy: float | None = None
+        self, rate: float, waiting: float, busy: float, latency: float
     ) -> None:
         """Adapt the number to a measurement.
 
         :param rate: bytes per second.
         :param waiting: share of the time, 0 to 1, for which the upload
             waited for data.
-        :param busy: mean number of streams that were reading; None for a
-            single one, which does not read while it sends.
+        :param busy: mean number of streams that were reading.
+        :param latency: seconds from a request to its first byte.
         """
-        limit = _HUNGRY_ALONE if busy is None else _HUNGRY
-        if waiting > limit:
-            self._grow(rate)
-        elif busy is not None:
+        if waiting > (_HUNGRY if self.streams > 1 else _HUNGRY_ALONE):
+            self._grow(rate, latency)
+        elif self.streams > 1:
             self._forget_growth()
             needed = math.ceil(busy * _SPARE)
             self.streams = max(self._least, min(self.streams, needed))
 
-    def _grow(self, rate: float) -> None:
+    def _grow(self, rate: float, latency: float) -> None:
         if self._grown_from and rate < self._least_that_pays(
-            *self._grown_from
+            *self._grown_from, latency
         ):
             self._doubt(self._grown_from[0])
         elif self._clock() >= self._no_growth_before:
             if self._grown_from:
                 self._patience = _PATIENCE
+                self.fast &= rate >= _FAST_PAYS * self._grown_from[1]
             self._doubts = 0
             self._grown_from = (self.streams, rate)
-            self.streams = min(self._most, self.streams * 2)
+            factor = _FAST_GROWTH if self.fast else _GROWTH
+            self.streams = min(self._most, self.streams * factor)
 
-    def _least_that_pays(self, streams: int, rate: float) -> float:
-        return rate * (_PAYS if streams == 1 else self._pays)
+    def _least_that_pays(
+        self, streams: int, rate: float, latency: float
+    ) -> float:
+        soon = streams > 1 and latency < _LONG_LATENCY
+        return rate * (_PAYS_NEAR if soon else _PAYS)
 
     def _doubt(self, before: int) -> None:
         """Shrink again if growth has not paid for long enough."""
@@ -138,6 +151,7 @@ class Tuner:
         self._least = self._most = self.streams = 1
 
     def _wait(self, seconds: float) -> None:
+        self.fast = False
         self._forget_growth()
         self._no_growth_before = self._clock() + seconds
 

@@ -22,11 +22,15 @@ from typing import NoReturn
 
 from image_replicator import exception
 from image_replicator.errors import ErrorCode
+from image_replicator.errors import Kind
 from image_replicator.images import client
 from image_replicator.jobs import Verification
 
 #: Glance's default of [DEFAULT] hashing_algorithm.
 USUAL_ALGORITHM: Final = "sha512"
+
+#: The algorithm of an image's ``checksum``, which all Glances record.
+CHECKSUM_ALGORITHM: Final = "md5"
 
 #: Reads all of a destination image's bytes, given its id and size.
 ReadBack = Callable[[str, int], Iterable[bytes]]
@@ -47,20 +51,85 @@ class Digest:
 def recorded_digest(image: dict[str, Any]) -> Digest | None:
     """Return Glance's hash of an image; None if hashlib cannot compute it."""
     algorithm, value = image.get("os_hash_algo"), image.get("os_hash_value")
+    return _known(algorithm, value)
+
+
+def _known(algorithm: str | None, value: str | None) -> Digest | None:
     if not algorithm or not value:
         return None
     try:
-        hashlib.new(algorithm)
+        _new_hash(algorithm)
     except ValueError:
         return None
-    return Digest(algorithm, value)
+    return Digest(algorithm, value.lower())
+
+
+def _new_hash(algorithm: str) -> Any:
+    # In FIPS mode, md5 is there for what is no question of security.
+    return hashlib.new(algorithm, usedforsecurity=False)
+
+
+class SourceData:
+    """The source's data as it is read, and the hash that was recorded of it.
+
+    The data is hashed on the way where nothing else can tell that it is
+    right: if the source recorded no hash, or only a checksum, which Glance
+    does not compare the data with; and after a copy that was not right, to
+    find out which side it is.
+
+    :param image: the source image.
+    :param again: whether an earlier attempt to copy it has failed.
+    :ivar hashers: are to be fed every byte.
+    """
+
+    def __init__(self, image: dict[str, Any], again: bool) -> None:
+        multihash = recorded_digest(image)
+        checksum = _known(CHECKSUM_ALGORITHM, image.get("checksum"))
+        self._recorded = multihash or checksum
+        # Hashing nothing costs nothing.
+        again = again or not image["size"]
+        algorithms = set()
+        if not multihash:
+            algorithms.add(USUAL_ALGORITHM)
+        if self._recorded and (again or not multihash):
+            algorithms.add(self._recorded.algorithm)
+        self._hashers = {name: _new_hash(name) for name in algorithms}
+        self._multihash = multihash
+        self.hashers = tuple(self._hashers.values())
+
+    @property
+    def checked(self) -> bool:
+        """Whether the data was read as the source recorded it."""
+        return bool(self._hashers)
+
+    def digest(self) -> Digest:
+        """Return the hash that the destination's data must have.
+
+        :raises TransferError: if the data that was read does not have the
+            hash that the source recorded.
+        """
+        found = {
+            name: Digest(name, hasher.hexdigest())
+            for name, hasher in self._hashers.items()
+        }
+        recorded = self._recorded
+        if recorded:
+            read = found.get(recorded.algorithm, recorded)
+            if read != recorded:
+                raise exception.TransferError(
+                    ErrorCode.SOURCE_DAMAGED,
+                    "The source image's data is damaged: its "
+                    f"{recorded.algorithm} is {read.value}, and "
+                    f"{recorded.value} was recorded when it was made.",
+                )
+        return self._multihash or found[USUAL_ALGORITHM]
 
 
 def verify(
     destination: client.ImageClient,
     image_id: str,
     size: int,
-    expected: Digest,
+    source: SourceData,
     read_back: ReadBack,
 ) -> Verification:
     """Compare the destination's image with the source's.
@@ -69,24 +138,23 @@ def verify(
     back: the worker is near the destination.
 
     :param size: bytes that the image must have.
-    :param expected: hash that the image must have.
+    :param source: the data that was uploaded.
     :param read_back: reads the bytes that the destination has stored.
     :returns: both hashes.
-    :raises TransferError: if the image differs.
+    :raises TransferError: if the image differs, or the source is damaged.
     """
+    expected = source.digest()
     image = destination.show(image_id)
     if image["status"] != "active" or image["size"] != size:
         _mismatch(
-            f"it is {image['status']} with {image['size']} of {size} bytes"
+            "The destination's image is not the source's: it is "
+            f"{image['status']} with {image['size']} of {size} bytes."
         )
     found = recorded_digest(image)
     if found is None or found.algorithm != expected.algorithm:
         found = _digest(read_back(image_id, size), expected.algorithm)
     if found != expected:
-        _mismatch(
-            f"its {expected.algorithm} is {found.value}, the source's is "
-            f"{expected.value}"
-        )
+        _mismatch(_difference(expected, found, source.checked))
     return Verification(
         algorithm=expected.algorithm,
         source=expected.value,
@@ -94,20 +162,36 @@ def verify(
     )
 
 
+def _difference(expected: Digest, found: Digest, checked: bool) -> str:
+    """Say how two hashes differ, and whose fault it is if that is known."""
+    if checked:
+        return (
+            "The destination's image is not what was sent to it: its "
+            f"{expected.algorithm} is {found.value}, and that of the data "
+            f"sent is {expected.value}."
+        )
+    return (
+        f"The copy's {expected.algorithm} is {found.value}, and the source's "
+        f"record says {expected.value}. Whether the data changed at the "
+        "source, on the way or at the destination is found out by another "
+        "attempt."
+    )
+
+
 def _digest(chunks: Iterable[bytes], algorithm: str) -> Digest:
-    hasher = hashlib.new(algorithm)
+    hasher = _new_hash(algorithm)
     try:
         for chunk in chunks:
             hasher.update(chunk)
     except exception.TransferError as error:
-        if error.code is ErrorCode.SOURCE_SIZE_DIFFERS:
-            _mismatch("what is stored there is not of its size")
+        if error.code.kind is Kind.SIZE_DIFFERS:
+            _mismatch(
+                "The destination's image is not what was sent to it: what is "
+                "stored there is not of its size."
+            )
         raise
     return Digest(algorithm, hasher.hexdigest())
 
 
-def _mismatch(how: str) -> NoReturn:
-    raise exception.TransferError(
-        ErrorCode.VERIFICATION_FAILED,
-        f"The destination's image is not the source's: {how}.",
-    )
+def _mismatch(message: str) -> NoReturn:
+    raise exception.TransferError(ErrorCode.VERIFICATION_FAILED, message)

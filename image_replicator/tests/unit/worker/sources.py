@@ -27,6 +27,7 @@ class Source:
     :ivar data: of the image
     :ivar ranged: whether it can send a part of it
     :ivar total: bytes that it says the image has
+    :ivar stored: bytes that its store really has, if those are fewer
     :ivar breaks: after how many bytes the next downloads break off; what
         there is no number for does not
     :ivar refusals: errors that the next downloads end in at once
@@ -40,6 +41,7 @@ class Source:
         self.data = data
         self.ranged = ranged
         self.total: int | None = len(data)
+        self.stored: int | None = None
         self.breaks: list[int] = []
         self.refusals: list[ErrorCode] = []
         self.asked: list[tuple[int, int]] = []
@@ -61,6 +63,9 @@ class Source:
             self.unclosed += 1
         part = self.data[first : last + 1] if self.ranged else self.data
         begun = _Download(self, first if self.ranged else 0, part)
+        if self.stored is not None and last >= self.stored:
+            begun.left = begun.left[: max(0, self.stored - begun.first)]
+            begun.short = True
         if breaks_after is not None:
             begun.left = begun.left[:breaks_after]
             begun.breaks = True
@@ -80,12 +85,17 @@ class _Download:
         self.ranged = source.ranged
         self.left = left
         self.breaks = False
+        self.short = False
+        self.ended = False
         self._source = source
 
     def read(self, size: int) -> bytes:
         self._source.before_read()
         chunk, self.left = self.left[:size], self.left[size:]
         if not chunk and self.breaks:
+            raise self.broken_off()
+        self.ended = not chunk
+        if self.ended and self.short:
             raise self.broken_off()
         self._source.count(sent=len(chunk))
         return chunk

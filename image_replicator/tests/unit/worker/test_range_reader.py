@@ -170,6 +170,36 @@ class TestRangeReader(testtools.TestCase):
         self.assertEqual(ErrorCode.SOURCE_SIZE_DIFFERS, error.code)
         self.assertEqual(DATA, b"".join(passed))
 
+    def test_less_than_the_size_is_found_out_soon(self) -> None:
+        for ranged in (True, False):
+            self.source.ranged = ranged
+            self.source.stored = 6543
+            self.source.asked.clear()
+            error = self.assertRaises(
+                exception.TransferError, list, self._reader()
+            )
+            self.assertEqual(ErrorCode.SOURCE_SIZE_DIFFERS, error.code)
+            self.assertIn("after 6543 bytes", error.message)
+            self.assertEqual(3, len(self.source.asked))
+
+    def test_data_that_ends_early_once_is_not_short(self) -> None:
+        """A service that is restarted ends its answers in good order."""
+        self.source.breaks = [0, 10, 0]
+        self.source.stored = 6543
+        reading = self._reader()
+        passed = bytearray()
+        for chunk in reading:
+            passed += chunk
+            if len(passed) == self.source.stored:
+                self.source.stored = None
+        self.assertEqual(DATA, passed)
+
+    def test_a_silent_source_is_waited_for_so_long(self) -> None:
+        self.assertEqual(
+            7 * (30.0 + 60.0) + 7.75,
+            range_reader.longest_silence(30.0, 60.0),
+        )
+
     def test_a_source_without_ranges_is_skipped_through(self) -> None:
         self.source.ranged = False
         self.source.breaks = [2500]

@@ -14,6 +14,8 @@
 
 import testtools
 
+from image_replicator import exception
+from image_replicator.errors import ErrorCode
 from image_replicator.worker import rate
 
 
@@ -85,3 +87,42 @@ class TestLimiter(RateTestCase):
         while not limiter.reserve(100):
             sent += 100
         self.assertLessEqual(sent, 1000)
+
+    def test_what_is_sent_at_a_time_takes_a_quarter_of_a_second(self) -> None:
+        limiter = rate.Limiter(1000, self.clock)
+        self.assertEqual(250, limiter.piece(10_000))
+        self.assertEqual(100, limiter.piece(100))
+        self.assertEqual(1, rate.Limiter(1, self.clock).piece(100))
+        self.assertEqual(100, rate.Limiter(0, self.clock).piece(100))
+
+
+class TestMinimum(testtools.TestCase):
+    def test_a_source_that_sends_enough_is_waited_for(self) -> None:
+        minimum = rate.Minimum(100, 60.0)
+        for _second in range(1000):
+            minimum.check(100, 1.0)
+
+    def test_a_source_that_sends_too_little_is_an_error(self) -> None:
+        minimum = rate.Minimum(100, 60.0)
+        for _second in range(59):
+            minimum.check(99, 1.0)
+        error = self.assertRaises(
+            exception.TransferError, minimum.check, 99, 1.0
+        )
+        self.assertEqual(ErrorCode.SOURCE_TOO_SLOW, error.code)
+        self.assertIn("5940 bytes", error.message)
+
+    def test_a_moment_of_silence_is_made_up_for(self) -> None:
+        minimum = rate.Minimum(100, 60.0)
+        minimum.check(0, 59.0)
+        minimum.check(6000, 1.0)
+        minimum.check(0, 59.0)
+
+    def test_only_waiting_for_the_source_counts(self) -> None:
+        """A destination that is slow makes nobody wait for the source."""
+        minimum = rate.Minimum(100, 60.0)
+        for _hour in range(1000):
+            minimum.check(1, 0.0)
+
+    def test_no_minimum(self) -> None:
+        rate.Minimum(0, 60.0).check(0, 1000.0)

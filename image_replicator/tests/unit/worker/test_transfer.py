@@ -23,7 +23,6 @@ from image_replicator.images import connections
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
 from image_replicator.worker import availability
-from image_replicator.worker import distance
 from image_replicator.worker import outcome
 from image_replicator.worker import rate
 from image_replicator.worker import transfer
@@ -59,7 +58,6 @@ class TransferTestCase(base.WorkerTestCase):
             options=self.conf.transfer,
             window=self.WINDOW,
             bandwidth=rate.Limiter(0),
-            distances=distance.Distances(),
         )
         self.addCleanup(own.close)
 

@@ -12,12 +12,28 @@
 
 """One copy: how the source and the destination make it fail."""
 
+import threading
+import types
+
+import fixtures
+
 from image_replicator import exception
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
 from image_replicator.tests.unit.worker import test_transfer
+from image_replicator.worker import outcome
+from image_replicator.worker import rate
+from image_replicator.worker import transfer
+from image_replicator.worker import upload
 
 DATA = base.DATA
+
+_check = rate.Minimum.check
+
+
+def _check_at_once(self: rate.Minimum, size: int, seconds: float) -> None:
+    """Look at the rate as if a long time had passed."""
+    _check(self, size, 3600.0)
 
 
 class TestSourceFailures(test_transfer.TransferTestCase):
@@ -97,7 +113,7 @@ class TestSourceFailures(test_transfer.TransferTestCase):
         self.copy.run()
         self.assertEqual(DATA, self.image()["_data"])
 
-    def test_the_data_always_breaks_off(self) -> None:
+    def test_there_is_less_data_than_said(self) -> None:
         """It is the source's fault, though the upload meets it."""
         self.source.on(
             "GET",
@@ -105,8 +121,19 @@ class TestSourceFailures(test_transfer.TransferTestCase):
             glances.saying(200, DATA[:100_000], Content_Length=len(DATA)),
         )
         self.begin()
-        self.assert_fails("source_read_failed")
+        self.assertIn(
+            "after 100000 bytes", self.assert_fails("source_size_differs")
+        )
         self.assertEqual("queued", self.image()["status"])
+        self.assertEqual(3, self.source.count("GET", "file"))
+
+    def test_the_source_is_too_slow(self) -> None:
+        self.conf.set_override("min_rate", 1 << 60, "transfer")
+        self.useFixture(
+            fixtures.MockPatchObject(rate.Minimum, "check", _check_at_once)
+        )
+        self.begin()
+        self.assert_fails("source_too_slow")
 
     def test_there_is_more_data_than_said(self) -> None:
         self.source.on("GET", "file", glances.saying(200, DATA + b"more"))
@@ -158,7 +185,126 @@ class TestDestinationFailures(test_transfer.TransferTestCase):
         self.begin(DATA * 32)
         self.assert_fails("destination_unreachable")
 
+    def test_the_source_is_left_alone_when_the_destination_fails(
+        self,
+    ) -> None:
+        """And nothing is logged of the requests that we broke off."""
+        self.destination.on("POST", "images", glances.saying(413))
+        self.source.on("GET", "file", glances.saying(503))
+        self.begin()
+        self.assert_fails("destination_quota_exceeded")
+        self.assertNotIn("does not answer", self.logger.output)
+
     def test_it_cannot_be_protected(self) -> None:
         self.destination.on("PATCH", "image", glances.saying(403))
         self.begin(protected=True)
         self.assert_fails("destination_forbidden")
+
+
+class TestLostAnswer(test_transfer.TransferTestCase):
+    """The destination took all bytes, and its answer was lost."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.useFixture(
+            fixtures.MonkeyPatch(f"{upload.__name__}._PAUSE", 0.001)
+        )
+
+    def _lose(
+        self, answer: int | None, *statuses: str, data: bytes = DATA
+    ) -> None:
+        """Lose the answer to the upload.
+
+        :param answer: the status that comes in its place; None hangs up
+        :param statuses: of the image, look by look, before what it has
+        """
+        looks = list(statuses)
+
+        def take(handler: glances.Handler) -> None:
+            image = self.destination.images[handler.image_id]
+            self.destination.fill(image, handler.body()[: len(data)])
+            if answer:
+                handler.answer(answer)
+
+        def show(handler: glances.Handler) -> None:
+            image = self.destination.images[handler.image_id]
+            if looks:
+                status = looks.pop(0)
+                if status.isdecimal():
+                    handler.answer(int(status))
+                    return
+                image["status"] = status
+            elif image["status"] == "saving":
+                image["status"] = "active"
+            self.destination.behave(handler)
+
+        self.destination.on("PUT", "file", take)
+        self.destination.on("GET", "image", show)
+        self.begin()
+
+    def test_an_image_that_is_active_is_verified(self) -> None:
+        for answer in (
+            504,
+            502,
+            408,
+            409,
+            None,
+        ):
+            self.destination.images.clear()
+            self._lose(answer)
+            self.copy.run()
+            self.assertEqual(DATA, self.image()["_data"])
+            self.assertEqual([], self.image()["tags"])
+
+    def test_an_image_that_is_being_saved_is_waited_for(self) -> None:
+        self._lose(504, "saving", "502", "saving")
+        self.copy.run()
+        self.assertEqual("active", self.image()["status"])
+
+    def test_an_image_that_is_not_the_same_is_not_right(self) -> None:
+        self._lose(504, data=DATA[:-1])
+        self.assert_fails("verification_failed")
+
+    def test_an_image_without_data_is_uploaded_anew(self) -> None:
+        for status in ("queued", "killed"):
+            self._lose(504, "saving", status)
+            self.assert_fails("destination_failed")
+
+    def test_a_destination_that_shows_nothing_is_given_up(self) -> None:
+        self._lose(504, *["502"] * 99)
+        self.assert_fails("destination_failed")
+        self._lose(504, "403")
+        self.assert_fails("destination_failed")
+
+    def test_it_is_not_waited_for_longer_than_for_an_answer(self) -> None:
+        self.conf.set_override("upload_response_timeout", 1.0, "transfer")
+        now = iter(range(1000))
+        clock = types.SimpleNamespace(monotonic=lambda: next(now))
+        self._lose(504, *["saving"] * 99)
+        data = self.copy._new_stream(self.source_image(self.job.id), ())
+        data.start()
+        self.addCleanup(data.close)
+        image_id = self.copy._prepare_destination({})
+        self.assertRaises(
+            exception.TransferError,
+            upload.upload,
+            self.copy._destination,
+            image_id,
+            data,
+            patience=1.0,
+            wait=lambda seconds: None,
+            clock=clock.monotonic,
+        )
+        self.assertEqual(1, self.destination.count("GET", "image"))
+
+    def test_a_refusal_is_one(self) -> None:
+        self._lose(413)
+        self.assert_fails("destination_quota_exceeded")
+        self.assertEqual(0, self.destination.count("GET", "image"))
+
+    def test_it_can_be_canceled_meanwhile(self) -> None:
+        self._lose(504, *["saving"] * 9999)
+        threading.Timer(
+            0.05, self.copy.stop, [outcome.StopReason.CANCELED]
+        ).start()
+        self.assertRaises(transfer.Stopped, self.copy.run)

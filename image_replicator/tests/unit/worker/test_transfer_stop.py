@@ -162,14 +162,17 @@ class TestLog(test_transfer.TransferTestCase):
         self.begin(DATA * 64)
 
     def _stall(self, handler: glances.Handler) -> None:
-        """Send only the first bytes of the range that was asked for."""
+        """Send only the beginning of the range that was asked for.
+
+        It is more than an upload holds back, so that other readers begin.
+        """
         wanted = handler.headers["Range"].removeprefix("bytes=")
         first, last = (int(number) for number in wanted.split("-"))
         headers = {
             "Content-Length": last + 1 - first,
             "Content-Range": f"bytes {wanted}/{len(DATA) * 64}",
         }
-        handler.answer(206, DATA[:1000], headers)
+        handler.answer(206, DATA[: last + 1 - first], headers)
         self.gate.wait()
 
     def _wait_for_readers(self) -> None:

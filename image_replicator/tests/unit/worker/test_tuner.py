@@ -10,133 +10,173 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How many streams there shall be."""
+"""The number of streams that the tuner decides on."""
 
 import testtools
 
 from image_replicator.worker import tuner
 
+#: Seconds to the first byte of a piece.
+SOON = 0.01
+LATE = 0.2
 
-class TestTuner(testtools.TestCase):
+
+class TunerTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.now = 0.0
 
-    def _tuner(
-        self, latency: float = 0.0, least: int = 1, most: int = 32
+    def new_tuner(
+        self, round_trip: float = 0.0, least: int = 1, most: int = 32
     ) -> tuner.Tuner:
-        return tuner.Tuner(least, most, latency, clock=lambda: self.now)
+        return tuner.Tuner(least, most, round_trip, clock=lambda: self.now)
 
+
+class TestBeginning(TunerTestCase):
     def test_a_source_nearby_is_begun_with_one(self) -> None:
-        self.assertEqual(1, self._tuner(0.02).streams)
-        self.assertEqual(4, self._tuner(0.02, least=4).streams)
+        self.assertEqual(1, self.new_tuner(0.02).streams)
+        self.assertEqual(4, self.new_tuner(0.02, least=4).streams)
 
     def test_a_source_far_away_is_begun_with_many(self) -> None:
-        self.assertEqual(20, self._tuner(0.14).streams)
-        self.assertEqual(32, self._tuner(0.3).streams)
-        self.assertEqual(8, self._tuner(0.3, most=8).streams)
+        self.assertEqual(20, self.new_tuner(0.07).streams)
+        self.assertEqual(32, self.new_tuner(0.3).streams)
+        self.assertEqual(8, self.new_tuner(0.3, most=8).streams)
 
-    def test_it_grows_while_more_bring_more(self) -> None:
-        tuned = self._tuner()
-        tuned.observe(10.0, 0.9)
-        self.assertEqual(2, tuned.streams)
-        for streams, rate in ((4, 20.0), (8, 40.0), (16, 80.0), (32, 160.0)):
-            tuned.observe(rate, 0.9, tuned.streams)
-            self.assertEqual(streams, tuned.streams)
-        tuned.observe(320.0, 0.9, 32)
+    def test_it_grows_fast_while_more_bring_much_more(self) -> None:
+        tuned = self.new_tuner()
+        tuned.observe(10.0, 0.9, 1.0, LATE)
+        self.assertEqual(4, tuned.streams)
+        tuned.observe(40.0, 0.9, 4.0, LATE)
+        self.assertEqual(16, tuned.streams)
+        tuned.observe(160.0, 0.9, 16.0, LATE)
         self.assertEqual(32, tuned.streams)
 
+    def test_it_grows_slowly_once_more_bring_a_little_more(self) -> None:
+        tuned = self.new_tuner()
+        tuned.observe(10.0, 0.9, 1.0, LATE)
+        tuned.observe(19.0, 0.9, 4.0, LATE)
+        self.assertIs(False, tuned.fast)
+        self.assertEqual(8, tuned.streams)
+
+    def test_a_single_stream_that_keeps_the_upload_busy_is_enough(
+        self,
+    ) -> None:
+        tuned = self.new_tuner()
+        tuned.observe(100.0, 0.4, 1.0, SOON)
+        self.assertEqual(1, tuned.streams)
+
+
+class TestTuner(TunerTestCase):
+    """The number later, when it grows by doubling."""
+
+    def new_tuner(
+        self, round_trip: float = 0.0, least: int = 1, most: int = 32
+    ) -> tuner.Tuner:
+        tuned = super().new_tuner(round_trip, least, most)
+        tuned.fast = False
+        return tuned
+
+    def test_it_grows_while_more_bring_more(self) -> None:
+        tuned = self.new_tuner()
+        for streams, rate in (
+            (2, 10.0),
+            (4, 20.0),
+            (8, 40.0),
+            (16, 80.0),
+            (32, 160.0),
+            (32, 320.0),
+        ):
+            tuned.observe(rate, 0.9, tuned.streams, SOON)
+            self.assertEqual(streams, tuned.streams)
+
     def test_it_goes_back_to_what_brought_as_much(self) -> None:
-        tuned = self._tuner(0.14, most=64)
-        tuned.observe(100.0, 0.9, 20)
+        tuned = self.new_tuner(0.07, most=64)
+        tuned.observe(100.0, 0.9, 20, LATE)
         self.assertEqual(40, tuned.streams)
         self._disappoint(tuned, 105.0)
         self.assertEqual(20, tuned.streams)
-        tuned.observe(100.0, 0.9, 20)
+        tuned.observe(100.0, 0.9, 20, LATE)
         self.assertEqual(20, tuned.streams)
 
-    def test_from_near_it_takes_more_to_have_more(self) -> None:
-        for latency, least, rate in ((0.0, 2, 149.0), (0.14, 20, 109.0)):
-            tuned = self._tuner(latency, least, most=80)
-            tuned.observe(100.0, 0.9, least)
-            self.assertEqual(2 * least, tuned.streams)
-            self._disappoint(tuned, rate)
-            self.assertEqual(least, tuned.streams)
+    def test_where_bytes_come_soon_more_streams_must_bring_much_more(
+        self,
+    ) -> None:
+        for latency, rate in ((SOON, 149.0), (LATE, 109.0)):
+            tuned = self.new_tuner(least=2, most=80)
+            tuned.observe(100.0, 0.9, 2, latency)
+            self.assertEqual(4, tuned.streams)
+            self._disappoint(tuned, rate, latency)
+            self.assertEqual(2, tuned.streams)
 
     def test_a_second_one_pays_soon(self) -> None:
-        tuned = self._tuner()
-        tuned.observe(100.0, 0.9)
-        tuned.observe(111.0, 0.9, 2)
+        tuned = self.new_tuner()
+        tuned.observe(100.0, 0.9, 1, SOON)
+        tuned.observe(111.0, 0.9, 2, SOON)
         self.assertEqual(4, tuned.streams)
-        self._disappoint(tuned, 149.0)
+        self._disappoint(tuned, 149.0, SOON)
         self.assertEqual(2, tuned.streams)
 
     def test_one_bad_moment_is_forgiven(self) -> None:
-        tuned = self._tuner(0.14, most=80)
-        tuned.observe(100.0, 0.9, 20)
-        tuned.observe(50.0, 0.9, 40)
+        tuned = self.new_tuner(0.07, most=80)
+        tuned.observe(100.0, 0.9, 20, LATE)
+        tuned.observe(50.0, 0.9, 40, LATE)
         self.assertEqual(40, tuned.streams)
-        tuned.observe(200.0, 0.9, 40)
+        tuned.observe(200.0, 0.9, 40, LATE)
         self.assertEqual(80, tuned.streams)
 
     def test_what_did_not_pay_is_tried_again_ever_later(self) -> None:
-        tuned = self._tuner(0.14, most=40)
-        tuned.observe(100.0, 0.9, 20)
+        tuned = self.new_tuner(0.07, most=40)
+        tuned.observe(100.0, 0.9, 20, LATE)
         for seconds in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0):
             self._disappoint(tuned, 100.0)
             self.assertEqual(20, tuned.streams)
             self.now += seconds - 0.1
-            tuned.observe(100.0, 0.9, 20)
+            tuned.observe(100.0, 0.9, 20, LATE)
             self.assertEqual(20, tuned.streams)
             self.now += 0.1
-            tuned.observe(100.0, 0.9, 20)
+            tuned.observe(100.0, 0.9, 20, LATE)
             self.assertEqual(40, tuned.streams)
 
     def test_what_has_paid_is_tried_again_soon(self) -> None:
-        tuned = self._tuner(0.14, most=80)
-        tuned.observe(100.0, 0.9, 20)
+        tuned = self.new_tuner(0.07, most=80)
+        tuned.observe(100.0, 0.9, 20, LATE)
         self._disappoint(tuned, 100.0)
         self.now = 1.0
-        tuned.observe(100.0, 0.9, 20)
-        tuned.observe(200.0, 0.9, 40)
+        tuned.observe(100.0, 0.9, 20, LATE)
+        tuned.observe(200.0, 0.9, 40, LATE)
         self._disappoint(tuned, 200.0)
         self.assertEqual(40, tuned.streams)
         self.now = 2.0
-        tuned.observe(200.0, 0.9, 40)
+        tuned.observe(200.0, 0.9, 40, LATE)
         self.assertEqual(80, tuned.streams)
 
-    def _disappoint(self, tuned: tuner.Tuner, rate: float) -> None:
+    def _disappoint(
+        self, tuned: tuner.Tuner, rate: float, latency: float = LATE
+    ) -> None:
         """More streams have brought no more, for as long as it takes."""
-        tuned.observe(rate, 0.9, tuned.streams)
-        tuned.observe(rate, 0.9, tuned.streams)
+        tuned.observe(rate, 0.9, tuned.streams, latency)
+        tuned.observe(rate, 0.9, tuned.streams, latency)
 
     def test_streams_without_work_end(self) -> None:
-        tuned = self._tuner(0.14)
-        tuned.observe(100.0, 0.0, 9.0)
+        tuned = self.new_tuner(0.07)
+        tuned.observe(100.0, 0.0, 9.0, LATE)
         self.assertEqual(12, tuned.streams)
-        tuned.observe(100.0, 0.0, 0.3)
-        self.assertEqual(1, tuned.streams)
-
-    def test_a_single_stream_that_sends_most_of_the_time_is_enough(
-        self,
-    ) -> None:
-        tuned = self._tuner()
-        tuned.observe(100.0, 0.4)
+        tuned.observe(100.0, 0.0, 0.3, LATE)
         self.assertEqual(1, tuned.streams)
 
     def test_a_busy_source_gets_half(self) -> None:
-        tuned = self._tuner(0.14, least=3)
+        tuned = self.new_tuner(0.07, least=3)
         tuned.back_off()
         self.assertEqual(10, tuned.streams)
         self.now = 19.0
-        tuned.observe(1.0, 0.9, 10)
+        tuned.observe(1.0, 0.9, 10, LATE)
         self.assertEqual(10, tuned.streams)
         for _ in range(9):
             tuned.back_off()
         self.assertEqual(3, tuned.streams)
 
     def test_a_source_without_ranges_gets_one(self) -> None:
-        tuned = self._tuner(0.14, least=4)
+        tuned = self.new_tuner(0.07, least=4)
         tuned.use_one_stream()
-        tuned.observe(1.0, 0.9)
+        tuned.observe(1.0, 0.9, 1, LATE)
         self.assertEqual(1, tuned.streams)

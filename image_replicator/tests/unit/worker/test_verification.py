@@ -13,11 +13,14 @@
 """One copy: that it is the same, byte for byte."""
 
 import hashlib
+from typing import Any
 
 from image_replicator import exception
+from image_replicator.errors import ErrorCode
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
 from image_replicator.tests.unit.worker import test_transfer
+from image_replicator.worker import verification
 
 DATA = base.DATA
 
@@ -148,3 +151,89 @@ class TestVerification(test_transfer.TransferTestCase):
         self._store(b"something")
         self.begin(b"")
         self.assert_fails("verification_failed")
+
+
+class TestDamagedSource(test_transfer.TransferTestCase):
+    """The source's data is not what the source recorded of it."""
+
+    def _begin(self, data: bytes = DATA, **recorded: Any) -> None:
+        """Have an image of whose data this was recorded, and is wrong."""
+        self.begin(data)
+        image = self.source_image(self.job.id)
+        for name in ("os_hash_algo", "os_hash_value", "checksum"):
+            image[name] = recorded.get(name)
+
+    def _again(self) -> None:
+        """Begin the next attempt."""
+        self.stores.owned.retry(
+            self.claimed, 0.0, ErrorCode.VERIFICATION_FAILED, "It differed."
+        )
+        self.prepare()
+
+    def test_a_checksum_is_all_that_was_recorded(self) -> None:
+        md5 = hashlib.md5(DATA).hexdigest()
+        self._begin(checksum=md5)
+        verified = self.copy.run().verification
+        self.assertEqual("sha512", verified.algorithm)
+        self._begin(checksum=md5[::-1])
+        message = self.assert_fails("source_damaged")
+        self.assertIn(md5[::-1], message)
+        self.assertNotIn("destination", message)
+
+    def test_a_checksum_counts_where_the_hash_is_unheard_of(self) -> None:
+        unknown: Any = {"os_hash_algo": "unheard-of", "os_hash_value": "0"}
+        self._begin(checksum=hashlib.md5(DATA).hexdigest(), **unknown)
+        self.copy.run()
+        self._begin(checksum="0" * 32, **unknown)
+        self.assert_fails("source_damaged")
+
+    def test_an_image_without_bytes(self) -> None:
+        for recorded in (
+            {"checksum": "0" * 32},
+            {"os_hash_algo": "sha512", "os_hash_value": "0" * 128},
+        ):
+            self._begin(b"", **recorded)
+            self.assert_fails("source_damaged")
+        self._begin(b"", checksum=hashlib.md5(b"").hexdigest())
+        self.copy.run()
+
+    def test_the_first_attempt_accuses_nobody(self) -> None:
+        self._begin(os_hash_algo="sha512", os_hash_value="0" * 128)
+        message = self.assert_fails("verification_failed")
+        self.assertIn("0" * 128, message)
+        self.assertIn("another attempt", message)
+
+    def test_the_second_attempt_finds_out_that_it_is_the_source(self) -> None:
+        self._begin(os_hash_algo="sha512", os_hash_value="0" * 128)
+        self.assert_fails("verification_failed")
+        self._again()
+        self.assert_fails("source_damaged")
+
+    def test_the_second_attempt_finds_out_that_it_is_not(self) -> None:
+        def store_nothing(handler: glances.Handler) -> None:
+            image = self.destination.images[handler.image_id]
+            self.destination.fill(image, bytes(len(handler.body())))
+            handler.answer(204)
+
+        self.destination.on("PUT", "file", store_nothing)
+        self.begin()
+        self.assertNotIn(
+            "destination's image", self.assert_fails("verification_failed")
+        )
+        self._again()
+        self.assertIn(
+            "The destination's image is not what was sent",
+            self.assert_fails("verification_failed"),
+        )
+
+    def test_an_ordinary_copy_hashes_nothing(self) -> None:
+        """The destination's Glance does, and the source's has."""
+        self.begin()
+        image = self.source_image(self.job.id)
+        image["checksum"] = hashlib.md5(DATA).hexdigest()
+        source = verification.SourceData(image, again=False)
+        self.assertEqual((), source.hashers)
+
+    def test_a_checksum_in_capitals_is_the_same(self) -> None:
+        self._begin(checksum=hashlib.md5(DATA).hexdigest().upper())
+        self.copy.run()
