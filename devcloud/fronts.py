@@ -84,9 +84,17 @@ class Front(fixtures.Fixture):
 
         :raises process.ProcessError: when the program does not listen then
         """
+        self._start(self._config(upstream_port))
+
+    def _start(self, text: str) -> None:
+        """Start the program anew.
+
+        :param text: of its configuration
+        :raises process.ProcessError: when it does not listen then
+        """
         self.stop()
         config = self.directory / f"{self.program}.conf"
-        config.write_text(self._config(upstream_port))
+        config.write_text(text)
         started = self._supervisor.spawn(self.program, self._command(config))
         self._process = started
         with process.report_on(started):

@@ -89,7 +89,6 @@ class Node(mariadb.MariaDB):
     :param number: from 1
     :param own: the ports of this node
     :param group: the group ports of all nodes
-    :param variables: of its environment, such as for a clock of its own
     """
 
     def __init__(
@@ -97,13 +96,12 @@ class Node(mariadb.MariaDB):
         number: int,
         own: Ports,
         group: Sequence[int],
-        variables: Mapping[str, str],
     ) -> None:
         super().__init__()
         self.number = number
         self._own = own
         self._group = group
-        self._variables = variables
+        self._variables: Mapping[str, str] = {}
         self._forms_cluster = number == 1
 
     # What a server of its kind is asked for.
@@ -211,6 +209,21 @@ class Node(mariadb.MariaDB):
         self.resume()
         super().stop(kill)
 
+    def set_clock(self, seconds: float) -> None:
+        """Restart the node with a clock that is ahead of the machine's.
+
+        :param seconds: negative for one that is behind, 0 for the right time
+        """
+        self.stop()
+        self._variables = {}
+        if seconds:
+            self._variables = {
+                "LD_PRELOAD": _find_faketime(),
+                "FAKETIME": f"{seconds:+g}",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }
+        self.start()
+
     def halt(self) -> None:
         """Let the node stand still, its connections open: SIGSTOP."""
         if self._process:
@@ -233,13 +246,13 @@ class Node(mariadb.MariaDB):
         self._set_isolated(0)
 
     def _set_isolated(self, isolated: int) -> None:
-        self._tell(
+        self.tell(
             f"SET GLOBAL wsrep_provider_options='gmcast.isolate={isolated}'"
         )
 
     def status(self, name: str) -> str:
         """Return one of ``SHOW STATUS``'s values, from any node that runs."""
-        rows = self._tell(f"SHOW GLOBAL STATUS LIKE '{name}'")
+        rows = self.tell(f"SHOW GLOBAL STATUS LIKE '{name}'")
         return str(rows[0][1])
 
     def drop_database(self, name: str) -> None:
@@ -269,8 +282,12 @@ class Node(mariadb.MariaDB):
                 raise process.ProcessError(self._process.ending())
             time.sleep(_LOOK)
 
-    def _tell(self, statement: str) -> Any:
-        """Run what a node takes that serves nobody; SQLAlchemy asks more."""
+    def tell(self, statement: str) -> Any:
+        """Run a statement as administrator; return its rows.
+
+        Other than through SQLAlchemy, a node that has lost the others takes
+        what it can do alone.
+        """
         with (
             pymysql.connect(
                 host=ports.HOST, port=self.port, user=self.administrator
@@ -284,15 +301,8 @@ class Node(mariadb.MariaDB):
 class Cluster(fixtures.Fixture):
     """Nodes that have all commits in common.
 
-    :param variables: of the environment of each node, by its number from 1
     :ivar nodes: all of them, running or not
     """
-
-    def __init__(
-        self, variables: Mapping[int, Mapping[str, str]] | None = None
-    ) -> None:
-        super().__init__()
-        self._variables = variables or {}
 
     def _setUp(self) -> None:
         # Here, as the skip of a fixture's fixture is taken for an error.
@@ -300,8 +310,7 @@ class Cluster(fixtures.Fixture):
         own = _reserve_ports()
         group = [each.group for each in own]
         self.nodes = [
-            Node(number, each, group, self._variables.get(number, {}))
-            for number, each in enumerate(own, 1)
+            Node(number, each, group) for number, each in enumerate(own, 1)
         ]
         for node in self.nodes:
             # One by one: each has its data from those before.
@@ -321,6 +330,10 @@ class Cluster(fixtures.Fixture):
     def drop_database(self, name: str) -> None:
         """Drop a database and its owner."""
         self.nodes[0].drop_database(name)
+
+    def create_checker(self) -> None:
+        """Let HAProxy log in to look at the nodes, as the user haproxy."""
+        self.nodes[0].tell(f"CREATE USER IF NOT EXISTS haproxy@{ports.HOST}")
 
     def make_good(self) -> None:
         """Let all nodes run and serve, whatever befell them.
@@ -359,6 +372,24 @@ def require_programs() -> None:
     for program in ("mariadbd", "mariadb-install-db", "rsync"):
         programs.find(program)
     _find_provider()
+
+
+def require_faketime() -> None:
+    """See whether a node's clock can be set.
+
+    :raises unittest.SkipTest: when it cannot, in CI AssertionError
+    """
+    _find_faketime()
+
+
+def _find_faketime() -> str:
+    """Return the path of the library that gives a process another clock.
+
+    :raises unittest.SkipTest: when it is not there, in CI AssertionError
+    """
+    # There is a directory for each architecture.
+    places = sorted(pathlib.Path("/usr/lib").glob("*/faketime"))
+    return programs.find("libfaketimeMT.so.1", places, os.R_OK)
 
 
 def _find_provider() -> str:

@@ -29,6 +29,7 @@ from sqlalchemy.dialects import plugins
 
 from image_replicator import exception
 from image_replicator.db import errors
+from image_replicator.db import galera
 
 LOG = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class Database:
         self._facade = enginefacade.transaction_context()
         self._facade.configure(**_options(conf))
         self._facade.append_on_engine_create(_prepare_sqlite)
+        if conf.database.mysql_wsrep_sync_wait is None:
+            self._facade.append_on_engine_create(galera.wait_for_commits)
 
     @property
     def engine(self) -> sa.Engine:

@@ -108,7 +108,7 @@ class LeasesMixin(base.JobsMixin):
             releasing = pool.submit(self.queue.release_expired, "second", [])
             # So long that the renewed lease is over as well.
             time.sleep(1)
-            owner.commit()
+            self.commit_late(owner)
             releasing.result(base.PATIENCE)
         self.assertIn(
             self._owned(claim),
@@ -121,6 +121,10 @@ class LeasesMixin(base.JobsMixin):
         self.assertEqual(
             (JobStatus.REPLICATE_REQUESTED, None), self._owned(claim)
         )
+
+    def commit_late(self, owner: sa.Connection) -> None:
+        """Commit what another transaction waits for."""
+        owner.commit()
 
     def _owned(self, claim: Claim) -> tuple[str, str | None]:
         row = self.read(claim.job_id)

@@ -9,6 +9,8 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
+
 """Tests on a Galera cluster of three nodes.
 
 Starting one takes ten seconds, so all tests of a process use the same. Each
@@ -18,11 +20,14 @@ has a database of its own, and leaves the cluster with all its nodes.
 import atexit
 import functools
 
-import fixtures
-import testtools
+import sqlalchemy as sa
 from oslo_utils import uuidutils
 
 from devcloud import galera
+from devcloud import galera_front
+from devcloud import programs
+from image_replicator.db import galera as db_galera
+from image_replicator.tests.functional.db import base
 
 
 @functools.cache
@@ -38,18 +43,41 @@ def shared_cluster() -> galera.Cluster:
     return shared
 
 
-class GaleraTestCase(testtools.TestCase):
-    """A test on the shared cluster.
+@functools.cache
+def shared_front() -> galera_front.GaleraFront:
+    """Return what gives each connection to this process's cluster a node.
 
-    :ivar cluster: with all its nodes
-    :ivar urls: of the test's own, empty database, at each node
+    :raises unittest.SkipTest: when there can be none, in CI AssertionError
+    """
+    programs.find("haproxy")
+    shared = galera_front.GaleraFront(
+        shared_cluster(), galera_front.ALL_WRITERS
+    )
+    shared.setUp()
+    atexit.register(shared.cleanUp)
+    return shared
+
+
+class Galera(base.DatabaseTestCase):
+    """On the shared cluster.
+
+    :ivar url: of the test's own, empty database; each connection is to
+        another node.
+    :ivar urls: of that database, at each node
+    :ivar name: of that database
     """
 
     def setUp(self) -> None:
         super().setUp()
-        self.useFixture(fixtures.FakeLogger())
         self.cluster = shared_cluster()
-        name = f"test_{uuidutils.generate_uuid(dashed=False)[:12]}"
-        self.urls = self.cluster.create_database(name)
-        self.addCleanup(self.cluster.drop_database, name)
+        self.name = f"test_{uuidutils.generate_uuid(dashed=False)[:12]}"
+        self.addCleanup(self.cluster.drop_database, self.name)
+        self.urls = self.cluster.create_database(self.name)
+        self.url = shared_front().url_of(self.name)
         self.addCleanup(self.cluster.make_good)
+
+    def new_engine(self) -> sa.Engine:
+        """Return a plain engine, but one that sees what was committed."""
+        engine = super().new_engine()
+        db_galera.wait_for_commits(engine)
+        return engine

@@ -39,7 +39,7 @@ def run(url: str, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
 
-class TestNodes(base.GaleraTestCase):
+class TestNodes(base.Galera):
     def setUp(self) -> None:
         super().setUp()
         run(self.urls[0], "CREATE TABLE things (id INT PRIMARY KEY)")

@@ -1,0 +1,65 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Galera: nodes that are one database, but apply commits at their own pace.
+
+A commit is certified for all nodes at once, and applied by each of them a
+little later. So a job that was committed through one node may be missing at
+another for some milliseconds.
+"""
+
+import contextlib
+from typing import Any
+from typing import Final
+
+import sqlalchemy as sa
+
+#: Asks a server whether it is a node. MySQL does not have this variable; a
+#: SELECT of it would be an error there, as on a node that has lost the others.
+SHOW_WSREP: Final = "SHOW VARIABLES LIKE 'wsrep_on'"
+
+#: Bits of Galera's variable wsrep_sync_wait. They let a node execute a
+#: transaction that begins with SELECT (1), with UPDATE or DELETE (2), or with
+#: INSERT (4) only when it has applied all that was committed before.
+_SYNC_WAIT: Final = 1 | 2 | 4
+
+
+def wait_for_commits(engine: sa.Engine) -> None:
+    """Let each transaction see all that was committed through any node.
+
+    Writes need it, too: the job that a user cancels, or the claim that a
+    worker's UPDATE names, may have been committed through another node.
+
+    Each new connection asks its server whether it is a node. If so, each
+    transaction begins with a round trip between the nodes.
+    """
+    if engine.dialect.name in ("mysql", "mariadb"):
+        sa.event.listen(engine, "connect", _set_sync_wait)
+
+
+def is_node(row: Any) -> bool:
+    """Return whether a server is a node.
+
+    :param row: its answer to :data:`SHOW_WSREP`, None if there is no row.
+    """
+    return row is not None and row[1] == "ON"
+
+
+def _set_sync_wait(connection: Any, record: Any) -> None:
+    with contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute(SHOW_WSREP)
+        if is_node(cursor.fetchone()):
+            cursor.execute(
+                "SET SESSION wsrep_sync_wait = "
+                f"@@SESSION.wsrep_sync_wait | {_SYNC_WAIT}"
+            )
