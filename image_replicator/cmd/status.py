@@ -31,6 +31,7 @@ from image_replicator import policy
 from image_replicator.conf import checking
 from image_replicator.conf import loading
 from image_replicator.conf import service_auth
+from image_replicator.db import clock
 from image_replicator.db import database
 from image_replicator.db import migration
 
@@ -64,6 +65,25 @@ class Checks(upgradecheck.UpgradeCommands):
                 return _BEHIND[version.branch](version)
         return upgradecheck.Result(upgradecheck.Code.SUCCESS)
 
+    def _check_clocks(self) -> upgradecheck.Result:
+        """The clock of the database node that answers is right."""
+        try:
+            checking.check(self._conf)
+            found = clock.read(database.Database(self._conf))
+        except (exception.ImageReplicatorError, db_exc.DBError):
+            return upgradecheck.Result(
+                upgradecheck.Code.SUCCESS,
+                "Not known, as the database cannot be used.",
+            )
+        tolerance = clock.tolerance(self._conf)
+        if found is None or found.is_within(tolerance):
+            return upgradecheck.Result(upgradecheck.Code.SUCCESS)
+        return upgradecheck.Result(
+            upgradecheck.Code.WARNING,
+            f"Workers may take jobs from others that live: {found}, and may "
+            f"be {tolerance:.1f} s off at most.",
+        )
+
     def _check_policy(self) -> upgradecheck.Result:
         """The operator's policy file can be used."""
         return _result_of(lambda: policy.Enforcer(self._conf))
@@ -96,6 +116,7 @@ class Checks(upgradecheck.UpgradeCommands):
     _upgrade_checks = (
         ("Configuration", _check_configuration),
         ("Database schema", _check_schema),
+        ("Database clocks", _check_clocks),
         ("Policy", _check_policy),
         ("Service credentials", _check_service_auth),
         ("Keystone", _check_keystone),

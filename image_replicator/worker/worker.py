@@ -21,6 +21,7 @@ wakes the claiming thread when a copy has ended.
 
 import concurrent.futures
 import contextlib
+import functools
 import os
 import threading
 import time
@@ -37,6 +38,7 @@ from oslo_utils import uuidutils
 from image_replicator import context
 from image_replicator import exception
 from image_replicator.conf import loading
+from image_replicator.db import clock as db_clock
 from image_replicator.db import errors
 from image_replicator.db import stores
 from image_replicator.images import clients as image_clients
@@ -45,6 +47,7 @@ from image_replicator.jobs import Job
 from image_replicator.jobs import WorkerDescription
 from image_replicator.worker import attempt
 from image_replicator.worker import availability
+from image_replicator.worker import clock_check
 from image_replicator.worker import duty
 from image_replicator.worker import finalize
 from image_replicator.worker import heartbeat
@@ -105,6 +108,11 @@ class Worker:
             self._database,
             self._finalizer.remove_leftover,
             conf.worker.retry_max_delay,
+        )
+        self._clock_check = clock_check.ClockCheck(
+            functools.partial(db_clock.read, stores.database),
+            self._database,
+            db_clock.tolerance(conf),
         )
         self._heartbeat = self._new_heartbeat()
         self._wake = threading.Event()
@@ -200,6 +208,7 @@ class Worker:
         with contextlib.suppress(db_exc.DBError):
             duty.run_duty(self._cancel_unowned)
             duty.run_duty(self._sweeper.run)
+            duty.run_duty(self._clock_check.run)
 
     def _cancel_unowned(self) -> None:
         """Cancel the jobs that a user wants canceled and no worker owns."""

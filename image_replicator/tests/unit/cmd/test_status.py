@@ -29,6 +29,7 @@ from image_replicator.tests.unit.cmd import base
 CHECKS = [
     "Configuration",
     "Database schema",
+    "Database clocks",
     "Policy",
     "Service credentials",
     "Keystone",
