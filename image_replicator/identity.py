@@ -64,6 +64,7 @@ class Identity:
             raise_exc=True,
         )
         self._default_region: str | None = conf.default_destination_region
+        self._source_is_checked = False
 
     def access(self) -> access.AccessInfo:
         """Return our token and what Keystone tells about it.
@@ -116,11 +117,29 @@ class Identity:
             or self._only_other_region(source_region)
         )
         with _keystone_answers():
+            self._check_source(source_region)
             if not self.catalogue.has_images(region):
                 raise exception.Conflict(
                     f"The region {region} offers no image service."
                 )
         return region
+
+    def _check_source(self, region: str) -> None:
+        """Log it, once, if the catalogue does not have our own region.
+
+        It cannot be known at the start, when nothing is asked of Keystone.
+        Workers may see another interface, so the request is not refused.
+        """
+        if self._source_is_checked:
+            return
+        self._source_is_checked = True
+        if not self.catalogue.has_images(region):
+            LOG.error(
+                "[DEFAULT] region_id: Keystone's catalogue has no image "
+                "service in region %s at the interfaces of [service_auth]; "
+                "workers may be unable to read images there",
+                region,
+            )
 
     def _only_other_region(self, source_region: str) -> str:
         """Return the only region beside the source that offers images.
@@ -143,17 +162,29 @@ class Identity:
 
     def _tagged_region(self, project_id: str) -> str | None:
         with _keystone_answers():
-            reply = self._keystone.get(f"/projects/{project_id}/tags")
-        regions = [
-            tag.removeprefix(_REGION_TAG)
-            for tag in reply.json()["tags"]
-            if tag.startswith(_REGION_TAG)
-        ]
+            regions = [
+                tag.removeprefix(_REGION_TAG)
+                for tag in self._tags(project_id)
+                if tag.startswith(_REGION_TAG)
+            ]
         if len(regions) > 1:
             raise exception.Conflict(
                 "The destination tenant has more than one region tag."
             )
         return regions[0] if regions else None
+
+    def _tags(self, project_id: str) -> list[str]:
+        """Return a project's tags.
+
+        :raises keystoneauth1.exceptions.ClientException: if Keystone does
+            not tell them.
+        """
+        reply = self._keystone.get(f"/projects/{project_id}/tags")
+        try:
+            return [str(tag) for tag in reply.json()["tags"]]
+        except (ValueError, LookupError, TypeError) as error:
+            # What answers may be a web page.
+            raise ksa_exc.InvalidResponse(reply) from error
 
     def caller_in_project(
         self, project_id: str, context: ir_context.RequestContext

@@ -107,6 +107,12 @@ class Checks(upgradecheck.UpgradeCommands):
         )
         try:
             return _keystone_result(self._conf, keystone)
+        except ksa_exc.Unauthorized as error:
+            return upgradecheck.Result(
+                upgradecheck.Code.FAILURE,
+                f"Keystone refuses the user, the password or the project of "
+                f"[{service_auth.GROUP}]: {error}",
+            )
         except ksa_exc.ClientException as error:
             return upgradecheck.Result(
                 upgradecheck.Code.FAILURE,

@@ -221,6 +221,19 @@ class TestDestinationRegion(IdentityTestCase):
             self.cloud("ot1 ot2")
             self.assertEqual("ot2", self.region(wanted))
 
+    def test_our_own_region_is_not_there(self) -> None:
+        self.cloud("ot2")
+        for _time in range(2):
+            self.assertEqual("ot2", self.region())
+        self.assertEqual(1, self.logged.output.count("[DEFAULT] region_id: "))
+
+    def test_what_answers_is_no_keystone(self) -> None:
+        self.cloud("ot1 ot2")
+        self.identity.image_regions()
+        for body in (b"<html>", b"[]", b'{"tags": null}'):
+            self.keystone.body = body
+            self.assertRaises(exception.ServiceUnavailable, self.region)
+
     def test_region_without_images_wherever_its_name_is_from(self) -> None:
         self.build(default_destination_region="nowhere")
         self.cloud("ot1 ot2")

@@ -214,7 +214,7 @@ class TestKeystone(StatusTestCase):
 
     def test_credentials_that_it_refuses(self) -> None:
         self.keystone.status = 401
-        self.assert_found("Keystone", FAILURE, "401")
+        self.assert_found("Keystone", FAILURE, "the password", "401")
 
     def test_a_keystone_that_is_away(self) -> None:
         url = f"http://{keystones.HOST}:1/v3"
