@@ -49,7 +49,7 @@ def from_environ(environ: dict[str, Any]) -> RequestContext | None:
 
 
 def is_authenticated(environ: dict[str, Any]) -> bool:
-    """Tell whether auth_token stands before us and confirmed the token."""
+    """Tell whether auth_token is in the pipeline and confirmed the token."""
     return (
         environ.get(TOKEN_AUTH) is not None
         and environ.get("HTTP_X_IDENTITY_STATUS") == "Confirmed"

@@ -142,10 +142,10 @@ _COMPLAINT_INTERVAL: Final = 60.0
 
 
 class Enforcer:
-    """Asks oslo.policy, by the last policy files that can be used.
+    """Asks oslo.policy, with the rules of the last usable policy files.
 
-    oslo.policy itself would go by its defaults when a file has vanished or is
-    empty, and fail each request while one is broken.
+    Left alone, oslo.policy uses its defaults when a file has vanished or is
+    empty, and fails each request while a file is broken.
 
     :param conf: has ``[oslo_policy]``, where the operator's files are named.
     :param clock: seconds, never going back.
@@ -238,7 +238,7 @@ class Enforcer:
         return None
 
     def _complain(self) -> None:
-        """Tell the operator, again and again, of files of no use."""
+        """Log that the files cannot be used, once a minute."""
         if self._problem is None:
             self._complain_at = 0.0
         elif self._clock() >= self._complain_at:

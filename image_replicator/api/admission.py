@@ -106,7 +106,7 @@ class Admission:
     def _authorize_destination(
         self, context: ir_context.RequestContext, tenant_id: str
     ) -> None:
-        """Ask the policy with the roles that the caller has there."""
+        """Check the policy with the roles that the caller has there."""
         self._enforcer.authorize(
             policy.CREATE_AT_DESTINATION,
             self._identity.caller_in_project(tenant_id, context),

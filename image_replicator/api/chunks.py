@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Bodies whose length is not known before (``Transfer-Encoding: chunked``).
+"""Bodies that come in chunks (``Transfer-Encoding: chunked``).
 
 WSGI itself cannot read them, as it takes the length from the headers. Servers
 have two ways beyond it: most end ``wsgi.input`` where the body ends, and say
@@ -27,13 +27,13 @@ from image_replicator.api import http_errors
 
 
 def are_sent(environ: Mapping[str, Any]) -> bool:
-    """Tell whether a request has such a body."""
+    """Tell whether a request has a body in chunks."""
     encoding = environ.get("HTTP_TRANSFER_ENCODING", "")
     return "chunked" in encoding.lower()
 
 
 def read(environ: Mapping[str, Any], limit: int) -> bytes:
-    """Return such a body.
+    """Return the body of a request that sends it in chunks.
 
     :param limit: bytes; no more than one piece beyond it is read.
     :returns: the body; its beginning, longer than ``limit``, where it is

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""A job as the versions of the API show it."""
+"""Jobs as each version of the API shows them."""
 
 import datetime
 from collections.abc import Mapping

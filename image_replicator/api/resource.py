@@ -53,7 +53,7 @@ Named = TypeVar("Named")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Item(Generic[Named]):
-    """What the ID in a path names.
+    """A thing that the ID in a path names.
 
     :ivar target: what the policy's rules see of it.
     :ivar not_found: the error for a caller who may not know that it exists:
@@ -109,9 +109,9 @@ class ItemController(Controller):
     show_rule: ClassVar[str]
 
     def find(self, item_id: str) -> Item[Any]:
-        """Return what an ID names.
+        """Return the thing that an ID names.
 
-        :raises NotFound: if it names nothing.
+        :raises NotFound: if there is none.
         """
         raise NotImplementedError
 

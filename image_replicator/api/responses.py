@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The two shapes of an answer: JSON, and an error as its caller can read it.
+"""Responses: JSON, and errors in the form that the caller accepts.
 
-Programs that nobody can change parse both, so both are exact to the byte.
+Programs that nobody can change parse them, so they are exact to the byte.
 """
 
 import json

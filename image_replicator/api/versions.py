@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which version of the API a request speaks."""
+"""The versions of the API, and the choice of one for each request."""
 
 from typing import Final
 
@@ -27,8 +27,8 @@ Version = microversion_parse.Version
 V1_0: Final = Version(1, 0)
 V1_1: Final = Version(1, 1)
 
-#: Oldest first. The first is spoken to who does not ask for any, for ever.
-#: What a later one adds names it: a row of ROUTES, a schema, a job's keys.
+#: Oldest first. A request that asks for none gets the first, for ever.
+#: Rows of ROUTES, schemas and keys of a job name the version that added them.
 VERSIONS: Final = (V1_0, V1_1)
 
 _NAMES: Final = [str(version) for version in VERSIONS]
@@ -59,7 +59,7 @@ def negotiate(request: webob.Request) -> Version:
 
 
 def announce(response: webob.Response, version: Version) -> None:
-    """Say in the response which version it speaks.
+    """Name the version in the response's headers.
 
     The 401 has a ``Vary`` already: it is the reference page's, and the same
     in every version.

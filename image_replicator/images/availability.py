@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which image services can be used, known without asking each time."""
+"""The problems of image services, kept for some seconds."""
 
 import collections
 import dataclasses
@@ -22,7 +22,8 @@ from typing import Final
 
 from image_replicator.images import probe
 
-#: Seconds for which an answer counts.
+#: Seconds for which an answer counts: a good one, as each copy asks; a bad
+#: one only so that not all requests find out at once.
 _UP_SECONDS: Final = 5.0
 _DOWN_SECONDS: Final = 1.0
 

@@ -74,7 +74,7 @@ _IDENTITY_HEADERS: Final = (
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """What an image service answered.
+    """The answer of an image service.
 
     :ivar body: the body, or its beginning as far as it was wanted.
     """
@@ -118,7 +118,7 @@ class SourceImages:
         return _image(reply.body, image_id)
 
     def check_downloadable(self, image: images.Image) -> None:
-        """Let the image service say whether the caller may have the data.
+        """Ask the image service whether the caller may read the data.
 
         :raises Forbidden: if not.
         :raises Conflict: if there is none, though there should be.

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whether the image service of a region can be used, and if not, why."""
+"""A check whether the image service of a region can be used."""
 
 import dataclasses
 import json
@@ -88,7 +88,7 @@ def find_problem(
 
 
 def problem_of_error(error: Exception, region: str) -> Problem:
-    """Return the problem that a request met which got no answer."""
+    """Return the problem of a request that got no answer."""
     tls_failure = recognition.tls_failure(error)
     if tls_failure:
         LOG.error("No TLS with the image service of %s: %s", region, error)
@@ -113,7 +113,7 @@ def problem_of_redirect(
 
 
 def not_image_service(region: str, reason: str) -> Problem:
-    """Return the problem that something else answers.
+    """Return the problem of a region where something else answers.
 
     :param reason: what it does instead, as part of a sentence.
     """

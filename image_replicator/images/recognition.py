@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Recognises that what answers for an image service is something else.
+"""Signs that something else answers where an image service should be.
 
 A proxy, a login page or a web server may stand where the catalogue says that
 an image service is, and a TLS certificate may be one that nobody trusts. Such

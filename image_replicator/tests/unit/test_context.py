@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Who asks, as auth_token says."""
+"""The caller, as auth_token proved it."""
 
 from typing import Any
 

@@ -133,7 +133,7 @@ class Session:
 
 
 class TestSourceImages(testtools.TestCase):
-    """What Glance's answers mean to the caller."""
+    """The errors that Glance's answers become."""
 
     def setUp(self) -> None:
         super().setUp()

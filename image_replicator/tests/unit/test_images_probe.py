@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What is found out about an image service before a copy is queued."""
+"""The check of an image service before a copy is queued."""
 
 import json
 import threading

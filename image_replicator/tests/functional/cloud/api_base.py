@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the tests of the API on the real cloud share."""
+"""The base of the tests of the API on the real cloud."""
 
 import datetime
 from collections.abc import Callable
@@ -175,7 +175,7 @@ class ApiTestCase(base.CloudTestCase):
             "destination_tenant_id": self.cloud.project_id("destination"),
             "image_size": 1,
             "bytes_copied": 0,
-            "attempts": 0,
+            "claim_number": 0,
             "request_id": "req-test",
             "created_at": now,
             "updated_at": now,

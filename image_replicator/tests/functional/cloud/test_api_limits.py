@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""What the operator lets tenants have: not more, and they are told so."""
+"""The operator's limits for tenants."""
 
 from devcloud import cloud
 from image_replicator.tests.functional.cloud import api_base

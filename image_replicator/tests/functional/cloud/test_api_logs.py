@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What is written down of requests: their ids, and no secret."""
+"""The log of requests has their ids, and no secret."""
 
 import pathlib
 from collections.abc import Iterator

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""What version 1.1 adds to a request for a copy, and the operator's limits."""
+"""Requests for a copy in version 1.1, and the operator's limits."""
 
 import io
 import json

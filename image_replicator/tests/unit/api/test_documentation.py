@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""What users are told in doc/source/user is what the code does."""
+"""The pages in doc/source/user agree with the code."""
 
 import json
 import pathlib

@@ -208,7 +208,7 @@ class TestQueue(RepresentationTestCase):
 
 
 class TestStatements(RepresentationTestCase):
-    """What a look at jobs costs: many programs look again and again."""
+    """The cost of a look at jobs: many programs look again and again."""
 
     def statements(self, path: str, **kwargs: Any) -> int:
         """Return how many statements an answer takes."""

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A request's way: who asks, what is said of failures, what is logged."""
+"""Requests: authentication, request IDs, failures and the log."""
 
 import json
 

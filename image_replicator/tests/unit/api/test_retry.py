@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Another run of a job: who may ask for it, of which jobs, and what for."""
+"""Another run of a job: of which jobs, and for whom."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -124,7 +124,7 @@ class TestWhoMayRetry(base.ApiTestCase):
 
 
 class TestProof(base.ApiTestCase):
-    """What is to be proved for a new job is proved for another run, too."""
+    """Another run takes the same rights as a new job."""
 
     def setUp(self) -> None:
         self.roles: tuple[str, ...] = base.MEMBER

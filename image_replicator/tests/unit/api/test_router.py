@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which path is whose, and what it can do."""
+"""Paths and their operations."""
 
 import copy
 from typing import Any
