@@ -57,10 +57,12 @@ class TestCancel(base.CloudTestCase):
         image = self.cloud.images("ot1").create(DATA, **properties)
         return self.ask_for_copy(image["id"])
 
-    def _worker(self, **options: Any) -> process.Process:
+    def _worker(self, streams: int = 1, **options: Any) -> process.Process:
         return self.start_worker(
             worker=options,
             transfer={
+                "min_streams": streams,
+                "max_streams": streams,
                 "chunk_size": 65536,
                 "connect_timeout": LONG,
                 "read_timeout": LONG,
@@ -107,6 +109,20 @@ class TestCancel(base.CloudTestCase):
             "an image at the destination",
         )
         self._assert_canceled(job_id)
+
+    def test_while_many_readers_are_stuck(self) -> None:
+        """The log has one line for it, and blames no image service."""
+        relay = self.relay("ot1")
+        relay.hold_after(1_000_000)
+        job_id = self._begin()
+        worker = self._worker(streams=16)
+        self.assertTrue(relay.wait_until_held())
+        self.wait_until(lambda: relay.connections > 8, "many readers")
+        self._assert_canceled(job_id)
+        log = worker.log_path.read_text()
+        self.assertEqual(1, log.count("the user canceled the job"), log)
+        for words in ("does not answer", "broke off", "Traceback"):
+            self.assertNotIn(words, log)
 
     def test_while_the_creation_is_not_answered(self) -> None:
         """The worker does not know whether the image exists."""
