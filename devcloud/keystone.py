@@ -144,6 +144,14 @@ class Keystone:
             for word in (f"--bootstrap-{interface}-url", self.url)
         ]
         self._manage("bootstrap", "--bootstrap-region-id", region, *urls)
+        self._serve()
+
+    def restart(self) -> None:
+        """Serve by a new process, which has nothing in its memory."""
+        self.server.stop(self._supervisor)
+        self._serve()
+
+    def _serve(self) -> None:
         self.server.start(
             self._supervisor, {"OS_KEYSTONE_CONFIG_DIR": str(self.directory)}
         )

@@ -33,6 +33,7 @@ from devcloud import glance
 from devcloud import keystone
 from devcloud import process
 from devcloud import settings
+from devcloud import uwsgi
 
 REGIONS = ("ot1", "ot2")
 SERVICE_USER = "image-replicator"
@@ -293,6 +294,17 @@ class Services(fixtures.Fixture):
         return self._supervisor.spawn(
             name, [*command, "--config-file", str(config)]
         )
+
+    def restart_services(self) -> None:
+        """Serve by new processes, which have nothing in their memory."""
+        self._keystone.restart()
+        for service in self.glances.values():
+            service.stop()
+            service.start()
+
+    def requests_to_keystone(self) -> list[uwsgi.Request]:
+        """Return the requests that Keystone has answered so far."""
+        return self._keystone.server.requests()
 
     def signal_keystone(self, number: int) -> None:
         """Send a signal to all of Keystone, if it runs."""

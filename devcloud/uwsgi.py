@@ -12,6 +12,7 @@
 
 """Serves a WSGI application on a port, by uWSGI."""
 
+import dataclasses
 import pathlib
 import socket
 import urllib.error
@@ -23,6 +24,30 @@ from devcloud import process
 
 # uWSGI allocates for every descriptor that it could have.
 _MAX_DESCRIPTORS = 1024
+_LOG_FORMAT = "request %(tmsecs) %(msecs) %(method) %(status) %(uri)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A request that was answered.
+
+    :ivar began: seconds since the epoch
+    :ivar seconds: that the answer took
+    """
+
+    began: float
+    seconds: float
+    method: str
+    status: int
+    path: str
+
+    @classmethod
+    def parse(cls, line: str) -> "Request":
+        """Return the request of a line of the log."""
+        _word, began, taken, method, status, path = line.split(None, 5)
+        return cls(
+            int(began) / 1e3, int(taken) / 1e3, method, int(status), path
+        )
 
 
 class Server:
@@ -78,6 +103,8 @@ class Server:
             # not told may send its next request into the closing one.
             "--add-header",
             "Connection: close",
+            "--log-format",
+            _LOG_FORMAT,
         ]
         if self.socket_timeout is not None:
             command += ["--socket-timeout", str(self.socket_timeout)]
@@ -125,6 +152,17 @@ class Server:
         if self.process:
             supervisor.stop(self.process)
             self.process = None
+
+    def requests(self) -> list[Request]:
+        """Return the requests that were answered since the first start.
+
+        :raises process.ProcessError: when it does not run
+        """
+        return [
+            Request.parse(line)
+            for line in self.log_path.read_text(errors="replace").splitlines()
+            if line.startswith("request ")
+        ]
 
     @property
     def log_path(self) -> pathlib.Path:

@@ -16,6 +16,8 @@ parts:
   lan    copies of large images, nothing in the way
   wan    copies over a link with a round trip, capped rates, and cut
          connections; and by number of streams
+  first  the first copy after a start of everything, and the next one
+  start  where the time before the first byte of a copy goes
   https  copies with TLS at both ends
   many   copies at once
   small  many small images
@@ -43,6 +45,7 @@ from devcloud import process
 from devcloud.bench import api
 from devcloud.bench import arguments
 from devcloud.bench import curl
+from devcloud.bench import first
 from devcloud.bench import fleet
 from devcloud.bench import https
 from devcloud.bench import lan
@@ -52,11 +55,14 @@ from devcloud.bench import measure
 from devcloud.bench import plots
 from devcloud.bench import report
 from devcloud.bench import stage
+from devcloud.bench import start
 from devcloud.bench import wan
 
 PARTS: dict[str, Callable[[stage.Stage], None]] = {
     "lan": lan.run,
     "wan": wan.run,
+    "first": first.run,
+    "start": start.run,
     "https": https.run,
     "many": many.run_large,
     "small": many.run_small,

@@ -28,6 +28,7 @@ from devcloud.bench.stage import DESTINATION
 from devcloud.bench.stage import finished_at
 from devcloud.bench.stage import SOURCE
 from devcloud.bench.stage import Stage
+from image_replicator.jobs import Job
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -117,15 +118,24 @@ class Ways:
         usage.forget_peak(worker.pid)
         cpu = usage.group_cpu_seconds(worker.pid)
         begin = time.time()
-        job = self._stage.await_copy(self._stage.request_copy(image.id))
+        job = self.done(image)
         cpu = usage.group_cpu_seconds(worker.pid) - cpu
-        assert job.destination_image_id
-        self._discard(job.destination_image_id)
         return {
             "s": finished_at(job) - begin,
             "CPU s/GiB": cpu * GIB / image.size,
             "peak MiB": usage.peak_mebibytes(worker.pid),
         }
+
+    def done(self, image: Image) -> Job:
+        """Ask for a copy, see it done, and delete it; return the job."""
+        job = self._stage.await_copy(self._stage.request_copy(image.id))
+        self.discard(job)
+        return job
+
+    def discard(self, job: Job) -> None:
+        """Delete the copy that a job has made."""
+        assert job.destination_image_id
+        self._discard(job.destination_image_id)
 
     # Others.
 
