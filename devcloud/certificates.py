@@ -33,7 +33,10 @@ def _name(text: str) -> x509.Name:
 
 
 def _builder(
-    subject: str, issuer: str, key: ec.EllipticCurvePrivateKey
+    subject: str,
+    issuer: str,
+    key: ec.EllipticCurvePrivateKey,
+    valid_for: datetime.timedelta = _VALID,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -44,16 +47,18 @@ def _builder(
         .serial_number(x509.random_serial_number())
         # A clock may be a moment behind the one that checks.
         .not_valid_before(now - _VALID)
-        .not_valid_after(now + _VALID)
+        .not_valid_after(now + valid_for)
     )
 
 
 def _server(
-    issuer: str, key: ec.EllipticCurvePrivateKey
+    issuer: str,
+    key: ec.EllipticCurvePrivateKey,
+    valid_for: datetime.timedelta = _VALID,
 ) -> x509.CertificateBuilder:
     """Return the certificate of a server on 127.0.0.1, not signed yet."""
     address = x509.IPAddress(ipaddress.ip_address(ports.HOST))
-    return _builder(ports.HOST, issuer, key).add_extension(
+    return _builder(ports.HOST, issuer, key, valid_for).add_extension(
         x509.SubjectAlternativeName([address]), critical=False
     )
 
@@ -96,14 +101,17 @@ def signed(directory: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     return ca_path, _write(directory / "server.pem", server, key)
 
 
-def self_signed(directory: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+def self_signed(
+    directory: pathlib.Path, valid_for: datetime.timedelta = _VALID
+) -> tuple[pathlib.Path, pathlib.Path]:
     """Make a server's certificate that no authority has signed.
 
+    :param valid_for: less than 0 for one that has expired
     :returns: the path of the certificate, for clients that shall trust it,
         and of a file with the certificate and its key
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    server = _server(ports.HOST, key).sign(key, hashes.SHA256())
+    server = _server(ports.HOST, key, valid_for).sign(key, hashes.SHA256())
     path = directory / "self-signed.crt"
     path.write_bytes(server.public_bytes(serialization.Encoding.PEM))
     return path, _write(directory / "self-signed.pem", server, key)
