@@ -63,7 +63,12 @@ def _compare(
     stage: Stage, case: Case, count: int, size: int, at_once: int
 ) -> None:
     """Copy so many images, ours by a worker and the others by curl."""
-    options = {"poll_interval": POLL_INTERVAL, "concurrency": at_once}
+    options = {
+        "poll_interval": POLL_INTERVAL,
+        "concurrency": at_once,
+        # All of them are one tenant's.
+        "max_copies_per_tenant": at_once,
+    }
     ways = copies.Ways(stage)
     with (
         databases.glances_on_server(stage) as server,

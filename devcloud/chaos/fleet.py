@@ -37,6 +37,7 @@ CONFIG: Final[settings.Settings] = {
         # The Glances are on SQLite, and answer with a 500 what they have to
         # write at once.
         "concurrency": 2,
+        "max_copies_per_tenant": 2,
         "graceful_timeout": 1,
     },
     "transfer": {

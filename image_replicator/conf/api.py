@@ -56,12 +56,14 @@ away; the caller waits that long.
     ),
     cfg.IntOpt(
         "max_active_jobs_per_tenant",
-        default=0,
+        default=1000,
         min=0,
         help="""
 How many jobs that are not over yet a tenant may have; 0 for any number. A
-request beyond is refused with 413. Set it to keep a script that runs wild from
-filling the queue; tenants are served in rounds in any case.
+request beyond is refused with 413, however many come at once. It keeps a
+script that runs wild from filling the queue; tenants are served in rounds in
+any case. Raise it where tenants copy many images to many regions at once: a
+hundred images to ten regions are a thousand jobs.
 """,
     ),
     cfg.IntOpt(

@@ -49,6 +49,18 @@ connections and some MiB of memory. Raise it when workers are idle while
 jobs wait; lower it when the network or the destination is the bottleneck.
 """,
     ),
+    cfg.IntOpt(
+        "max_copies_per_tenant",
+        min=1,
+        sample_default="three quarters of concurrency",
+        help="""
+How many copies of one tenant's jobs a worker process runs at once. By default
+it is three quarters of ``concurrency``, rounded down, but at least 1, so that
+slow copies of one tenant do not hold back the first copy of every other. Set
+it to ``concurrency`` where only one tenant copies images, or where throughput
+matters more than a fair share.
+""",
+    ),
     cfg.ListOpt(
         "destination_regions",
         item_type=types.ListedRegion(),

@@ -12,8 +12,8 @@
 
 """The order in which workers claim jobs: its SQL.
 
-Each statement but the one of the positions is a few seeks in an index,
-however many jobs wait.
+Each statement is a few seeks in an index, and the one of the positions reads
+no more than the first of the queue, however many jobs wait.
 """
 
 import functools
@@ -96,6 +96,7 @@ def _walk(
             _jobs.id,
             _jobs.status,
             _jobs.destination_region_id,
+            _jobs.source_tenant_id,
             *_ORDER[:2],
         )
         .where(*conditions)
@@ -107,10 +108,35 @@ def _walk(
     return walk.where(_jobs.destination_region_id == region)
 
 
+#: The first copy of the next tenant behind one, of those to a region.
+NEXT_TENANT: Final[sa.Select[Any]] = (
+    sa.select(
+        _jobs.id,
+        _jobs.status,
+        _jobs.destination_region_id,
+        _jobs.source_tenant_id,
+        *_ORDER[:2],
+    )
+    .where(
+        _REQUESTED,
+        _jobs.destination_region_id == sa.bindparam("region"),
+        _jobs.source_tenant_id > sa.bindparam("tenant"),
+        _UNOWNED,
+        _DUE,
+    )
+    .order_by(_jobs.source_tenant_id, *_ORDER)
+    .limit(1)
+)
+
+
 def next_region(region: str) -> sa.Select[Any]:
     """The first destination region behind this one that copies wait for."""
-    return sa.select(sa.func.min(_jobs.destination_region_id)).where(
-        _REQUESTED, _jobs.destination_region_id > region
+    return (
+        sa.select(_jobs.destination_region_id)
+        .where(_REQUESTED, _jobs.destination_region_id > region)
+        # All of an index, so that PostgreSQL takes no other one.
+        .order_by(_jobs.destination_region_id, *_ORDER)
+        .limit(1)
     )
 
 
@@ -162,14 +188,21 @@ def _turns() -> sa.Select[Any]:
 TURNS: Final = _turns()
 
 
+#: Jobs at the head of the queue that are told their place there.
+COUNTED: Final = 1000
+
+
 def positions(job_ids: Collection[str]) -> sa.Select[Any]:
-    """Each of these jobs that waits, and its place in the queue, from 1."""
-    queue = (
-        sa.select(
-            _jobs.id,
-            sa.func.row_number().over(order_by=_ORDER).label("position"),
-        )
+    """Those of these jobs at the head of the queue, with their places."""
+    head = (
+        sa.select(_jobs.id, *_ORDER[:2])
         .where(_REQUESTED)
+        .order_by(*_ORDER)
+        .limit(COUNTED)
         .subquery()
     )
+    order = (head.c.turn, head.c.created_at, head.c.id)
+    queue = sa.select(
+        head.c.id, sa.func.row_number().over(order_by=order).label("position")
+    ).subquery()
     return sa.select(queue).where(queue.c.id.in_(job_ids))

@@ -83,7 +83,7 @@ class SchemaTooOld(db_exc.DBError):  # type: ignore[misc]
         )
 
 
-#: What oslo.db makes of a server that is away or fails over, of a deadlock, and
+#: What oslo.db makes of a server that is away or fails over, of a deadlock and
 #: of what an operator is about to create; and what an upgrade mends.
 _TEMPORARY_ERRORS: Final = (
     db_exc.DBConnectionError,

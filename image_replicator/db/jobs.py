@@ -14,6 +14,7 @@
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Collection
 from typing import Any
 from typing import Final
@@ -24,6 +25,7 @@ from oslo_utils import uuidutils
 
 from image_replicator import events
 from image_replicator import exception
+from image_replicator.db import admissions
 from image_replicator.db import claim_order
 from image_replicator.db import database
 from image_replicator.db import errors
@@ -66,6 +68,7 @@ class JobStore:
     ) -> None:
         self._database = database
         self._transitions = transitions.Transitions(database, events)
+        self._admissions = admissions.Admissions(database)
 
     # For users.
 
@@ -73,7 +76,7 @@ class JobStore:
         """Commit a job and thereby queue it.
 
         :param at_most: active jobs that the tenant may have; 0 for any
-            number. Requests that come at the same moment may exceed it.
+            number. It holds however many requests come at once.
         :returns: the job's id.
         :raises DuplicateJob: if the same copy is already under way.
         :raises TooManyJobs: if the tenant has as many as it may.
@@ -84,35 +87,36 @@ class JobStore:
             "status": JobStatus.REPLICATE_REQUESTED,
             "active": True,
             "bytes_copied": 0,
-            "turn": self._admit(new, at_most),
+            "turn": self._turn(new),
             "claim_number": 0,
             "uncounted_claims": 0,
             "created_at": models.utcnow(),
             "updated_at": models.utcnow(),
         }
         try:
-            return self._transitions.create(row).id
+            return self._admissions.within(
+                new.source_tenant_id,
+                at_most,
+                functools.partial(self._transitions.create, row),
+            ).id
         except db_exc.DBDuplicateEntry as error:
             raise exception.DuplicateJob() from error
 
-    def _admit(self, job: NewJob, at_most: int) -> int:
+    def _turn(self, job: NewJob) -> int:
         """Return the turn of one more job of a tenant.
 
         It is the turn that is being served in the destination region, or the
         one behind the tenant's last there: so one tenant's thousand jobs do
         not stand before another's first.
         """
-        tenant_id = job.source_tenant_id
         with self._database.reader() as connection:
-            active = at_most and connection.scalar(
-                statements.count_active(tenant_id)
-            )
             turns = connection.execute(
                 claim_order.TURNS,
-                {"tenant": tenant_id, "region": job.destination_region_id},
+                {
+                    "tenant": job.source_tenant_id,
+                    "region": job.destination_region_id,
+                },
             ).one()
-        if at_most and active >= at_most:
-            raise exception.TooManyJobs(at_most)
         own = (turns.last_waiting, turns.last_running)
         behind = [last + 1 for last in own if last is not None]
         turn: int = max([turns.current, *behind])
@@ -170,12 +174,20 @@ class JobStore:
         values: dict[str, Any] = {
             **_NEW_RUN,
             "active": True,
-            "turn": self._admit(job, at_most),
+            "turn": self._turn(job),
             "uncounted_claims": _jobs.claim_number,
         }
         try:
-            changed = self._transitions.change(
-                job.id, job.status, JobStatus.REPLICATE_REQUESTED, **values
+            changed = self._admissions.within(
+                job.source_tenant_id,
+                at_most,
+                lambda guard: self._transitions.change(
+                    job.id,
+                    job.status,
+                    JobStatus.REPLICATE_REQUESTED,
+                    guard=guard,
+                    **values,
+                ),
             )
         except db_exc.DBDuplicateEntry as error:
             raise exception.DuplicateJob() from error
@@ -185,7 +197,8 @@ class JobStore:
         """Return the places in the queue, from 1, of those that wait.
 
         :param jobs: any jobs.
-        :returns: by the job's id.
+        :returns: by the job's id; without those that wait behind the first
+            :data:`claim_order.COUNTED`.
         """
         ids = [
             job.id

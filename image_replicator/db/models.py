@@ -158,6 +158,16 @@ class Job(Base):
             "destination_region_id",
             "turn",
         ),
+        # The same of a region, tenant by tenant: a worker passes some by.
+        sa.Index(
+            "ix_jobs_tenant_queue",
+            "status",
+            "destination_region_id",
+            "source_tenant_id",
+            "turn",
+            "created_at",
+            "id",
+        ),
         # Two copies never have one slot of a region; NULLs are distinct.
         sa.Index(
             "uniq_jobs_region_slot",
@@ -228,6 +238,20 @@ class Job(Base):
     finished_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
         TIMESTAMP
     )
+
+
+class Tenant(Base):
+    """A row per tenant that jobs were admitted for within a limit.
+
+    :ivar admissions: how many; it changes so that those who admit jobs of one
+        tenant at the same time meet in its row.
+    """
+
+    __tablename__ = "tenants"
+    __table_args__ = (MYSQL_TABLE,)
+
+    id: orm.Mapped[str] = orm.mapped_column(ID, primary_key=True)
+    admissions: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
 
 
 class Worker(Base):

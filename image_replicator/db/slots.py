@@ -74,7 +74,7 @@ class Slots:
         if not self._limits:
             return regions
         if regions is None:
-            regions = tuple(self._waited_for())
+            regions = tuple(self.waited_for())
         return tuple(region for region in regions if self._left(region))
 
     def free_slot(self, region: str) -> int | None:
@@ -88,8 +88,8 @@ class Slots:
             raise NoSlot(region)
         return secrets.choice(left)
 
-    def _waited_for(self) -> Iterator[str]:
-        """Yield the regions that copies wait for."""
+    def waited_for(self) -> Iterator[str]:
+        """Yield the regions that copies wait for, in order."""
         region: str | None = ""
         while region is not None:
             with self._database.reader() as connection:

@@ -21,7 +21,6 @@ from image_replicator import exception
 from image_replicator.db import listing
 from image_replicator.db import models
 from image_replicator.db import text
-from image_replicator.jobs import ACTIVE
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
@@ -33,10 +32,17 @@ COPYING: Final = frozenset({JobStatus.REPLICATING, JobStatus.CANCEL_REQUESTED})
 
 
 #: The columns of an owner, of a job that has none.
-UNOWNED: Final = {"worker_id": None, "lease_expires_at": None, "slot": None}
+UNOWNED: Final[dict[str, Any]] = {
+    "worker_id": None,
+    "lease_expires_at": None,
+    "slot": None,
+}
 
 #: The columns of the bytes copied, of a job whose copy begins at the first.
-NOTHING_COPIED: Final = {"bytes_copied": 0, "bytes_per_second": None}
+NOTHING_COPIED: Final[dict[str, Any]] = {
+    "bytes_copied": 0,
+    "bytes_per_second": None,
+}
 
 
 def update(
@@ -57,13 +63,6 @@ def owned(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
         _jobs.id == claim.job_id,
         _jobs.worker_id == claim.worker_id,
         _jobs.claim_number == claim.claim_number,
-    )
-
-
-def count_active(tenant_id: str) -> sa.Select[Any]:
-    """How many active jobs a tenant has asked for."""
-    return sa.select(sa.func.count()).where(
-        _jobs.source_tenant_id == tenant_id, _jobs.status.in_(ACTIVE)
     )
 
 

@@ -26,6 +26,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from image_replicator import events
+from image_replicator.db import admissions
 from image_replicator.db import database
 from image_replicator.db import errors
 from image_replicator.db import models
@@ -48,13 +49,16 @@ class Transitions:
         self._database = database
         self._events = events
 
-    def create(self, row: Mapping[str, Any]) -> Job:
+    def create(
+        self, row: Mapping[str, Any], guard: admissions.Guard | None = None
+    ) -> Job:
         """Insert a job.
 
         :param row: its columns.
+        :param guard: may refuse it; called first in the transaction.
         :raises DBDuplicateEntry: if the same copy is under way.
         """
-        job = self._insert(row)
+        job = self._insert(row, guard)
         self._publish(job, None)
         return job
 
@@ -64,12 +68,14 @@ class Transitions:
         old: JobStatus,
         new: JobStatus,
         *where: sa.ColumnElement[bool],
+        guard: admissions.Guard | None = None,
         **values: Any,
     ) -> Job | None:
         """Change a job's status, if it is still what it was seen to be.
 
         :param old: the same as ``new`` where only the owner changes.
         :param where: what else must be true of the job.
+        :param guard: as for :meth:`create`.
         :param values: columns to write with the status.
         :returns: the job as it is then; None if it was not changed.
         :raises ValueError: if no job goes from the one status to the other.
@@ -77,7 +83,8 @@ class Transitions:
         if not _exists(old, new):
             raise ValueError(f"no job goes from {old} to {new}")
         where = (_jobs.id == job_id, _jobs.status == old, *where)
-        job = self._update(job_id, where, {**values, **_implied(new)})
+        values = {**values, **_implied(new)}
+        job = self._update(job_id, where, guard, values)
         if job is not None and old is not new:
             self._publish(job, old)
         return job
@@ -86,8 +93,12 @@ class Transitions:
         self._events.publish(events.StatusChange(job, old, job.status))
 
     @errors.retry_on_deadlock
-    def _insert(self, row: Mapping[str, Any]) -> Job:
+    def _insert(
+        self, row: Mapping[str, Any], guard: admissions.Guard | None
+    ) -> Job:
         with self._database.writer() as connection:
+            if guard:
+                guard(connection)
             connection.execute(sa.insert(models.Job).values(row))
             return statements.get(connection, row["id"])
 
@@ -96,9 +107,12 @@ class Transitions:
         self,
         job_id: str,
         where: tuple[sa.ColumnElement[bool], ...],
+        guard: admissions.Guard | None,
         values: dict[str, Any],
     ) -> Job | None:
         with self._database.writer() as connection:
+            if guard:
+                guard(connection)
             if not statements.update(connection, *where, **values):
                 return None
             return statements.get(connection, job_id)

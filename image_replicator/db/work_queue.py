@@ -15,12 +15,14 @@
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Sequence
+from collections.abc import Set
 from typing import Any
 from typing import Final
 
 import sqlalchemy as sa
 from oslo_config import cfg
 from oslo_db import exception as db_exc
+from oslo_utils import uuidutils
 
 from image_replicator import events
 from image_replicator.db import claim_order
@@ -39,6 +41,10 @@ _jobs: Final = models.Job.__table__.c
 #: How many waiting jobs a worker looks at before it looks anew: with one,
 #: workers that look at the same time would all want the same job.
 _CANDIDATES: Final = 8
+
+#: The same where some tenants are passed by. Behind so many jobs of theirs,
+#: those of others are looked for tenant by tenant.
+_LOOKAHEAD: Final = 64
 
 _TO_BE_CANCELED: Final = frozenset(
     {JobStatus.CANCEL_REQUESTED, JobStatus.CANCELING}
@@ -64,14 +70,18 @@ class WorkQueue:
         self._regions = tuple(conf.worker.destination_regions) or None
         self._slots = slots.Slots(database, conf.worker.max_copies_per_region)
 
-    def claim_next(self, worker_id: str) -> tuple[Job, Claim] | None:
+    def claim_next(
+        self, worker_id: str, passed_by: Set[str] = frozenset()
+    ) -> tuple[Job, Claim] | None:
         """Take the job whose turn it is; it is then ``replicating``.
 
+        :param passed_by: the tenants whose jobs are left to others, as this
+            worker has as many of theirs as it may.
         :returns: the job and the claim on it; None when nothing waits for
             this worker, or no region has room for another copy.
         """
         # Where others took all jobs that were seen, more may wait behind.
-        while found := self._seen(claim_order.copies, self._open_regions()):
+        while found := self._copies(passed_by):
             for row in found:
                 try:
                     claimed = self._claim_copy(worker_id, row)
@@ -82,8 +92,48 @@ class WorkQueue:
                     return claimed
         return None
 
-    def _open_regions(self) -> tuple[str, ...] | None:
-        return self._slots.open_regions(self._regions)
+    def _copies(self, passed_by: Set[str]) -> Sequence[sa.Row[Any]]:
+        """Return the first copies that can be claimed."""
+        regions = self._slots.open_regions(self._regions)
+        if not passed_by:
+            return self._seen(claim_order.copies, regions)
+        seen = self._seen(claim_order.copies, regions, _LOOKAHEAD)
+        found = [row for row in seen if row.source_tenant_id not in passed_by]
+        if found or len(seen) < _LOOKAHEAD:
+            return found[:_CANDIDATES]
+        return self._first_of_others(regions, passed_by)
+
+    def _first_of_others(
+        self, regions: tuple[str, ...] | None, passed_by: Set[str]
+    ) -> Sequence[sa.Row[Any]]:
+        """Return a copy of another tenant to each region, in their order."""
+        if regions is None:
+            regions = tuple(self._slots.waited_for())
+        found = [self._of_another(region, passed_by) for region in regions]
+        return sorted(
+            (row for row in found if row is not None),
+            key=lambda row: (row.turn, row.created_at, row.id),
+        )
+
+    def _of_another(
+        self, region: str, passed_by: Set[str]
+    ) -> sa.Row[Any] | None:
+        """Return a copy to a region that is of none of these tenants.
+
+        It begins to look anywhere, so that no tenant is always the first.
+        """
+        for tenant in (uuidutils.generate_uuid(dashed=False), ""):
+            while row := self._next_tenant(region, tenant):
+                if row.source_tenant_id not in passed_by:
+                    return row
+                tenant = row.source_tenant_id
+        return None
+
+    def _next_tenant(self, region: str, tenant: str) -> sa.Row[Any] | None:
+        with self._database.reader() as connection:
+            return connection.execute(
+                claim_order.NEXT_TENANT, {"region": region, "tenant": tenant}
+            ).one_or_none()
 
     def _claim_copy(
         self, worker_id: str, row: sa.Row[Any]
@@ -122,12 +172,13 @@ class WorkQueue:
         self,
         statement: Callable[[tuple[str, ...] | None, int], sa.Select[Any]],
         regions: tuple[str, ...] | None,
+        limit: int = _CANDIDATES,
     ) -> Sequence[sa.Row[Any]]:
-        """Return the first jobs that wait: id, status and region."""
+        """Return the first jobs that wait."""
         if regions == ():
             return []
         with self._database.reader() as connection:
-            return connection.execute(statement(regions, _CANDIDATES)).all()
+            return connection.execute(statement(regions, limit)).all()
 
     def _claim(
         self, worker_id: str, row: sa.Row[Any], new: JobStatus, **values: Any

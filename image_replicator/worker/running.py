@@ -12,6 +12,7 @@
 
 """The jobs that a worker is working on."""
 
+import collections
 import threading
 
 from image_replicator.jobs import Claim
@@ -40,6 +41,15 @@ class RunningJobs:
         """Return the copies that run."""
         with self._lock:
             return list(self._copies.values())
+
+    def tenants_with(self, count: int) -> set[str]:
+        """Return the tenants that asked for so many of the copies, or more."""
+        tenants = collections.Counter(
+            copy.job.source_tenant_id for copy in self.copies()
+        )
+        return {
+            tenant for tenant, number in tenants.items() if number >= count
+        }
 
     def cancelations(self) -> list[Claim]:
         """Return the claims of the jobs that are being canceled."""

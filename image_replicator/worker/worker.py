@@ -194,7 +194,7 @@ class Worker:
         """
         found = False
         while not self._stopping.is_set() and self._running.copy_count < slots:
-            claimed = self._claim(self._stores.queue.claim_next)
+            claimed = self._claim(self._claim_next)
             if claimed is None:
                 break
             found = True
@@ -202,6 +202,13 @@ class Worker:
             self._running.add_copy(copy)
             pool.submit(self._run_copy, copy)
         return found
+
+    def _claim_next(self, worker_id: str) -> tuple[Job, Claim] | None:
+        """Claim a job of a tenant that may have another copy run here."""
+        at_most = _copies_per_tenant(self._conf.worker)
+        return self._stores.queue.claim_next(
+            worker_id, self._running.tenants_with(at_most)
+        )
 
     def _clean_up(self) -> None:
         """Run the duties that need no room for a copy."""
@@ -300,6 +307,12 @@ class Worker:
 
 def _pool(size: int, name: str) -> concurrent.futures.ThreadPoolExecutor:
     return concurrent.futures.ThreadPoolExecutor(size, thread_name_prefix=name)
+
+
+def _copies_per_tenant(options: cfg.ConfigOpts.GroupAttr) -> int:
+    """Return how many copies of one tenant may run at once."""
+    share: int = options.concurrency * 3 // 4
+    return options.max_copies_per_tenant or max(1, share)
 
 
 def _description(conf: cfg.ConfigOpts, worker_id: str) -> WorkerDescription:

@@ -57,6 +57,40 @@ class Concurrency(base.JobsMixin):
         self.assertEqual(PROCESSES - 1, told.count("duplicate"))
         self.assertEqual(1, len(self.all_ids()))
 
+    def test_a_tenant_never_has_more_jobs_than_it_may(self) -> None:
+        def create(_number: int) -> bool:
+            try:
+                self.jobs.create(base.new_job(), 3)
+            except exception.TooManyJobs:
+                return False
+            return True
+
+        for active in (3, 6):
+            self.assertEqual(3, sum(at_once(create)))
+            self.assertEqual(active, len(self.all_ids()))
+            # Whoever asks once more has the row of a tenant that is known.
+            self._end_all()
+
+    def test_nor_by_having_them_run_once_more(self) -> None:
+        ids = [self.insert_one(status=JobStatus.ERROR) for _ in range(THREADS)]
+
+        def retry(number: int) -> bool:
+            try:
+                self.jobs.request_retry(ids[number], 3)
+            except exception.TooManyJobs:
+                return False
+            return True
+
+        self.assertEqual(3, sum(at_once(retry)))
+
+    def _end_all(self) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(
+                sa.update(base.JOBS).values(
+                    status=JobStatus.CANCELED, active=None
+                )
+            )
+
     def test_each_job_is_claimed_once(self) -> None:
         ids = self.insert(*(base.row() for _ in range(THREADS)))
         claimed = at_once(lambda n: self.queue.claim_next(f"worker {n}"))

@@ -17,9 +17,12 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import fixtures
 import sqlalchemy as sa
 from oslo_db.sqlalchemy import test_fixtures
 
+from image_replicator import exception
+from image_replicator.db import claim_order
 from image_replicator.db import listing
 from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Claim
@@ -107,6 +110,9 @@ class Costs(effort.Effort):
 
     def setUp(self) -> None:
         super().setUp()
+        self.useFixture(
+            fixtures.MonkeyPatch(f"{claim_order.__name__}.COUNTED", 50)
+        )
         self.insert(*over(0, OVER), *waiting(0, WAITING), *running())
         self.note_statistics()
 
@@ -122,6 +128,33 @@ class Costs(effort.Effort):
     ) -> None:
         self.statistics = None
         self._check(self._steady_calls(), waiting(WAITING, MANY))
+
+    def test_many_jobs_of_a_tenant_that_is_passed_by(self) -> None:
+        """Neither to find nothing, nor to find another's behind them all."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                sa.update(base.JOBS).values(source_tenant_id="big")
+            )
+        last = self.insert_one(
+            source_tenant_id="small",
+            destination_region_id="region-9",
+            turn=10**9,
+        )
+        calls: Calls = {
+            "to find nothing": lambda: self.assertIsNone(
+                self.queue.claim_next("worker", {"big", "small"})
+            ),
+            "to find another's": self._with(
+                last,
+                lambda _id: self.assertEqual(
+                    last, self.queue.claim_next("worker", {"big"})[0].id
+                ),
+            ),
+        }
+        more = waiting(WAITING, MANY)
+        for row in more:
+            row["source_tenant_id"] = "big"
+        self._check(calls, more)
 
     def test_pages(self) -> None:
         self._check(self._pages(), over(OVER, MANY), part=5)
@@ -178,11 +211,9 @@ class Costs(effort.Effort):
         return job
 
     def _calls_for_all(self) -> Calls:
-        """What may read all jobs that wait, or all of a tenant's."""
-        job = self.jobs.get("replicate_requested-00100")
+        """What may read all of a tenant's active jobs."""
         return {
             "count": lambda: self._create(at_most=10**6),
-            "place in the queue": lambda: self.jobs.queue_positions([job]),
         }
 
     def _steady_calls(self) -> Calls:
@@ -202,6 +233,10 @@ class Costs(effort.Effort):
         self.jobs.create(base.new_job(**changes), at_most)
 
     def _users_calls(self) -> Calls:
+        placed = [
+            self.jobs.get(f"replicate_requested-{number:05}")
+            for number in (5, 100)
+        ]
         return {
             "show": lambda: self.jobs.get("error-00001"),
             "create": self._create,
@@ -215,6 +250,10 @@ class Costs(effort.Effort):
             "cancel what runs": self._with(
                 "replicating-00001", self.jobs.request_cancel
             ),
+            "create too many": lambda: self.assertRaises(
+                exception.TooManyJobs, self._create, at_most=5
+            ),
+            "places in the queue": lambda: self.jobs.queue_positions(placed),
             "another run": self._with("error-00001", self.jobs.request_retry),
         }
 

@@ -16,8 +16,10 @@ import datetime
 import itertools
 from typing import Any
 
+import fixtures
 from oslo_db.sqlalchemy import test_fixtures
 
+from image_replicator.db import claim_order
 from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Claim
 from image_replicator.jobs import JobStatus
@@ -162,6 +164,74 @@ class Fairness(base.JobsMixin):
         self.assertEqual("AA", self._serve(2))
 
 
+class PassingBy(base.JobsMixin):
+    """What a worker claims that has enough of some tenants' jobs."""
+
+    def _claim_but(self, *passed_by: str, **worker: Any) -> str | None:
+        queue = self.new_stores(**worker).queue
+        claimed = queue.claim_next("worker", set(passed_by))
+        return str(claimed[0].source_tenant_id) if claimed else None
+
+    def _fill(self, tenants: str, count: int) -> None:
+        """Have many jobs wait, of each tenant and to each of two regions."""
+        self.insert(
+            *(
+                base.row(
+                    source_tenant_id=tenant,
+                    destination_region_id=region,
+                    turn=number,
+                )
+                for number in range(count)
+                for tenant in tenants
+                for region in ("ot2", "ot3")
+            )
+        )
+
+    def test_the_next_of_another(self) -> None:
+        self._fill("AB", 2)
+        self.assertEqual("B", self._claim_but("A"))
+        self.assertEqual("A", self._claim_but("B", "C"))
+        self.assertIsNone(self._claim_but("A", "B"))
+
+    def test_of_another_behind_many(self) -> None:
+        self._fill("ACE", 50)
+        self.assertIsNone(self._claim_but("A", "C", "E"))
+        limits = {"*": 9}
+        for tenant in ("0", "B", "D", "F"):
+            self.insert_one(
+                source_tenant_id=tenant,
+                destination_region_id="ot3",
+                turn=99,
+            )
+            self.assertIsNone(
+                self._claim_but("A", "C", "E", destination_regions=["ot2"])
+            )
+            self.assertEqual(
+                tenant,
+                self._claim_but("A", "C", "E", max_copies_per_region=limits),
+            )
+            self.assertIsNone(self._claim_but("A", "C", "E"))
+
+    def test_of_others_the_one_whose_turn_it_is(self) -> None:
+        self._fill("A", 50)
+        for region, turn in (("ot2", 70), ("ot3", 60)):
+            self.insert_one(
+                source_tenant_id=region,
+                destination_region_id=region,
+                turn=turn,
+            )
+        self.assertEqual("ot3", self._claim_but("A"))
+        self.assertEqual("ot2", self._claim_but("A"))
+
+    def test_what_is_not_due_is_passed_by_as_well(self) -> None:
+        self._fill("A", 50)
+        self.insert_one(
+            source_tenant_id="B",
+            retry_at=base.LONG_AGO + datetime.timedelta(days=9999),
+        )
+        self.assertIsNone(self._claim_but("A"))
+
+
 class Positions(base.JobsMixin):
     def _positions(self) -> dict[str, int]:
         jobs = [self.jobs.get(job_id) for job_id in self.all_ids()]
@@ -202,13 +272,20 @@ class Positions(base.JobsMixin):
         self.assertEqual({second: 2}, self.jobs.queue_positions(jobs))
         self.assertEqual({}, self.jobs.queue_positions([]))
 
+    def test_only_the_head_of_the_queue_is_counted(self) -> None:
+        self.useFixture(
+            fixtures.MonkeyPatch(f"{claim_order.__name__}.COUNTED", 3)
+        )
+        ids = [self._create("A") for _each in range(5)]
+        self.assertEqual({ids[0]: 1, ids[1]: 2, ids[2]: 3}, self._positions())
+
     def test_of_one_that_was_claimed_meanwhile(self) -> None:
         job = self.jobs.get(self._create("A"))
         self.queue.claim_next("worker")
         self.assertEqual({}, self.jobs.queue_positions([job]))
 
 
-class Queue(Fairness, Positions):
+class Queue(Fairness, PassingBy, Positions):
     pass
 
 

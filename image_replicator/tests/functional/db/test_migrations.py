@@ -126,7 +126,8 @@ class Migrations(base.Mixin):
         for _ in range(2):
             migration.upgrade(self.engine)
             self.assertEqual(
-                {"jobs", "workers", "alembic_version"}, self._tables()
+                {"jobs", "tenants", "workers", "alembic_version"},
+                self._tables(),
             )
             for version in migration.versions(self.engine):
                 self.assertTrue(version.is_current, version)

@@ -76,11 +76,13 @@ class WorkerTestCase(testtools.TestCase):
         self,
         data: bytes = DATA,
         destination_image_name: str | None = None,
+        source_tenant_id: str = "the-source-tenant",
         **properties: Any,
     ) -> str:
         """Have an image in the source region, and ask for its copy.
 
         :param destination_image_name: None for the image's own name
+        :param source_tenant_id: of who asks
         """
         image_id = uuidutils.generate_uuid()
         self.source.add(image_id, data, **properties)
@@ -89,7 +91,7 @@ class WorkerTestCase(testtools.TestCase):
                 source_image_id=image_id,
                 source_image_name="",
                 source_region_id="ot1",
-                source_tenant_id="the-source-tenant",
+                source_tenant_id=source_tenant_id,
                 destination_region_id="ot2",
                 destination_tenant_id=TENANT,
                 destination_image_name=destination_image_name,

@@ -12,6 +12,7 @@
 
 """A worker claims jobs, copies, cancels, and survives errors."""
 
+import collections
 import threading
 from typing import Any
 from unittest import mock
@@ -112,8 +113,33 @@ class TestWork(WorkerProcessTestCase):
         self.assertEqual(20, self.destination.count("POST", "images"))
         self.assertEqual(20, len(self.destination.images))
 
+    def _statuses(self, job_ids: list[str]) -> collections.Counter[str]:
+        return collections.Counter(
+            self.stores.jobs.get(job_id).status.value for job_id in job_ids
+        )
+
+    def test_one_tenants_slow_copies_leave_a_place_to_another(self) -> None:
+        """By default a tenant has three of four places of a worker."""
+        gate = self.hold_upload()
+        first = [self.new_job() for _each in range(6)]
+        self.start()
+        self.wait_until(
+            lambda: self.destination.count("PUT", "file") == 3, "three uploads"
+        )
+        late = self.new_job(source_tenant_id="another")
+        self.wait_for(late, "replicating")
+        self.assertEqual(3, self._statuses(first)["replicating"])
+        gate.open()
+        for job_id in (*first, late):
+            self.wait_for(job_id, "replicated")
+
+    def test_a_worker_of_one_place_has_it_for_any_tenant(self) -> None:
+        self.set(concurrency=1)
+        self.start()
+        self.wait_for(self.new_job(), "replicated")
+
     def test_no_more_run_at_a_time_than_configured(self) -> None:
-        self.set(concurrency=2)
+        self.set(concurrency=2, max_copies_per_tenant=2)
         gate = self.hold_upload()
         job_ids = [self.new_job() for _ in range(5)]
         self.start()

@@ -147,7 +147,7 @@ class TestStop(test_worker.WorkerProcessTestCase):
         self.assert_ends()
 
     def test_a_claiming_thread_that_dies_takes_the_copies_along(self) -> None:
-        self.set(graceful_timeout=0.1, concurrency=2)
+        self.set(graceful_timeout=0.1, concurrency=2, max_copies_per_tenant=2)
         gate = self.hold_upload()
         job_id = self.new_job(base.DATA * 128)
         new_transfer = self.disturb(self.worker._attempts, "new")

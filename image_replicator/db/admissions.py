@@ -1,0 +1,108 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How many active jobs a tenant may have."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+from typing import Final
+from typing import TypeVar
+
+import sqlalchemy as sa
+from oslo_db import exception as db_exc
+
+from image_replicator import exception
+from image_replicator.db import database
+from image_replicator.db import errors
+from image_replicator.db import models
+from image_replicator.jobs import ACTIVE
+
+T = TypeVar("T")
+
+#: Runs in a transaction before it writes a job; raises to have it end there.
+Guard = Callable[[sa.Connection], None]
+
+_jobs: Final = models.Job.__table__.c
+_tenants: Final = models.Tenant.__table__.c
+
+
+class _UnknownTenant(Exception):
+    """The tenant never had a job admitted within a limit."""
+
+
+class Admissions:
+    """Lets no tenant have more active jobs than it may.
+
+    Whoever admits a job first writes its tenant's row, then counts, and then
+    writes the job, all in one transaction. Those who admit jobs of one tenant
+    at the same time follow one another: the second waits for the first's
+    commit, or, on another node of Galera, is refused at its own, and tries
+    again.
+    """
+
+    def __init__(self, database: database.Database) -> None:
+        self._database = database
+
+    def within(
+        self, tenant_id: str, at_most: int, write: Callable[[Guard], T]
+    ) -> T:
+        """Write a job unless its tenant has as many as it may.
+
+        :param at_most: active jobs; 0 for any number.
+        :param write: calls the guard that it is given first thing in its
+            transaction.
+        :returns: what ``write`` does.
+        :raises TooManyJobs: if the tenant has so many.
+        """
+        if not at_most:
+            return write(lambda _connection: None)
+        guard = functools.partial(_admit, tenant_id, at_most)
+        try:
+            return write(guard)
+        except _UnknownTenant:
+            self._add(tenant_id)
+            return write(guard)
+
+    @errors.retry_on_deadlock
+    def _add(self, tenant_id: str) -> None:
+        try:
+            with self._database.writer() as connection:
+                connection.execute(
+                    sa.insert(models.Tenant).values(id=tenant_id, admissions=0)
+                )
+        except db_exc.DBDuplicateEntry:
+            # Another request was quicker.
+            return
+
+
+def _admit(tenant_id: str, at_most: int, connection: sa.Connection) -> None:
+    counted = connection.execute(
+        sa.update(models.Tenant)
+        .where(_tenants.id == tenant_id)
+        .values(admissions=_tenants.admissions + 1)
+    )
+    if not counted.rowcount:
+        raise _UnknownTenant(tenant_id)
+    if connection.scalar(_count(tenant_id, at_most)) == at_most:
+        raise exception.TooManyJobs(at_most)
+
+
+def _count(tenant_id: str, at_most: int) -> sa.Select[Any]:
+    """The number of a tenant's active jobs, up to a limit."""
+    active = (
+        sa.select(_jobs.id)
+        .where(_jobs.source_tenant_id == tenant_id, _jobs.status.in_(ACTIVE))
+        .limit(at_most)
+        .subquery()
+    )
+    return sa.select(sa.func.count()).select_from(active)
