@@ -221,12 +221,7 @@ class Transfer:
         """Create the image without data; commit its id before."""
         self._check_stop()
         if self.job.reserved_image_id:
-            # An earlier attempt could not remove this image.
-            self._destination.remove(
-                self.job.reserved_image_id,
-                exists=self.job.destination_image_id is not None,
-            )
-            self._record(self._owned.image_removed, self.claim)
+            self._remove_earlier_image(self.job.reserved_image_id)
         image_id = uuidutils.generate_uuid()
         self._record(self._owned.reserve_image, self.claim, image_id)
         self._create(self._new_image(carried, image_id))
@@ -247,6 +242,25 @@ class Transfer:
         if self.job.destination_image_name is not None:
             image["name"] = self.job.destination_image_name
         return image
+
+    def _remove_earlier_image(self, image_id: str) -> None:
+        """Remove the image that an earlier attempt could not remove.
+
+        It is not completed instead, even if it has all its data: the worker
+        that lost the job may be about to delete it, and may have been halted
+        since. Only an id that no other attempt knows is safe from that.
+        """
+        try:
+            self._destination.remove(
+                image_id, exists=self.job.destination_image_id is not None
+            )
+        except exception.TransferError as error:
+            raise exception.TransferError(
+                error.code,
+                "The image of an earlier attempt could not be removed. "
+                f"{error.message}",
+            ) from error
+        self._record(self._owned.image_removed, self.claim)
 
     def _create(self, image: images.Image) -> None:
         try:

@@ -181,6 +181,19 @@ class TestCopy(TransferTestCase):
         self.copy.run()
         self.assertNotEqual(left, self.image()["id"])
 
+    def test_an_earlier_image_that_stays_is_told_apart(self) -> None:
+        """The error does not sound as if this attempt had deleted its own."""
+        self.new_job()
+        _job, claim = self.claim()
+        self.stores.owned.reserve_image(
+            claim, "0f5c9d4e-3a8a-4d0e-8a1e-0d6a4f3f2b10"
+        )
+        self.stores.owned.give_back(claim)
+        self.destination.on("DELETE", "image", glances.saying(500))
+        self.prepare()
+        self.assertIn("earlier", self.assert_fails("destination_failed"))
+        self.assertEqual(0, self.destination.count("POST", "images"))
+
     def test_a_creation_of_an_earlier_attempt_cannot_come_late(self) -> None:
         self.new_job()
         _job, claim = self.claim()
