@@ -185,7 +185,9 @@ class TestMark(StreamsTestCase):
         self.start_worker()
         job_id = self.ask_for_copy(self.image["id"])
         self.assertTrue(relay.wait_until_held())
-        image_id = self.job(job_id)["destination_image_id"]
+        image_id = self.wait_until(
+            lambda: self.job(job_id)["destination_image_id"], "an image"
+        )
         self.assertEqual(
             ["image_replicator:ot1"], self.images_in("ot2")[image_id]["tags"]
         )
