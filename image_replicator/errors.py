@@ -223,8 +223,7 @@ class Kind(enum.Enum):
     TOO_SLOW = (
         "too_slow",
         _TRANSIENT,
-        "The copy was slower than the operator allows, as the {service} "
-        "was too slow.",
+        "The {service} sends less than the operator requires of a copy.",
         _WAIT,
     )
 
@@ -327,7 +326,6 @@ class ErrorCode(enum.Enum):
     DESTINATION_READ_FAILED = (Side.DESTINATION, Kind.READ_FAILED)
     DESTINATION_DATA_MISSING = (Side.DESTINATION, Kind.DATA_MISSING)
     DESTINATION_ENCODED = (Side.DESTINATION, Kind.ENCODED)
-    DESTINATION_TOO_SLOW = (Side.DESTINATION, Kind.TOO_SLOW)
 
     METADATA_REFUSED = (None, Kind.METADATA_REFUSED)
     VERIFICATION_FAILED = (None, Kind.VERIFICATION_FAILED)

@@ -10,11 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""image-replicator-manage image: looks after images that nobody answers for.
+"""image-replicator-manage image: finds unfinished images without a job.
 
-A worker marks an image until it is verified, and names it in the job's row
-before it makes it. So an image with the mark that no job names is nobody's:
-its job was purged, or lost with a database that was restored from a backup.
+A worker writes the id of an image to the job's row before it creates the
+image, and marks the image with a tag until it is verified. An image that has
+the mark and stands in no job's row is an orphan: its job was purged, or was
+lost with a database that was restored from a backup.
 """
 
 import datetime
@@ -45,10 +46,10 @@ _COLUMNS: Final = {
     "removed": "Removed",
 }
 
-#: Time for a worker to find out that it fills an image for a lost job.
+#: A worker whose job was lost stops filling its image within this time.
 _DEFAULT_HOURS: Final = 24.0
 
-#: Calendars reach back further.
+#: The most hours that can be asked for; dates reach back further.
 _HOURS: Final = 1000000
 
 
@@ -84,7 +85,7 @@ class _Cleaner:
             try:
                 yield from self._in_region(region_id)
             except exception.TransferError as error:
-                self._note(f"region {region_id}: {error}")
+                self._complain(f"region {region_id}: {error}")
 
     def _in_region(self, region_id: str) -> Iterator[dict[str, Any]]:
         images = self._clients.client(region_id, Side.DESTINATION)
@@ -93,7 +94,7 @@ class _Cleaner:
             for image in images.list_tagged(self._mark)
             if timeutils.parse_isotime(image["created_at"]) < self._before
         ]
-        # Asked last: who makes an image names it before.
+        # Asked last, as a worker writes the id before it creates the image.
         known = self._jobs.known_images([image["id"] for image in old])
         for image in old:
             if image["id"] not in known:
@@ -109,11 +110,11 @@ class _Cleaner:
         try:
             images.remove(image_id, exists=True)
         except exception.TransferError as error:
-            self._note(f"image {image_id}: {error}")
+            self._complain(f"image {image_id}: {error}")
             return False
         return True
 
-    def _note(self, problem: str) -> None:
+    def _complain(self, problem: str) -> None:
         output.complain(problem)
         self.failed = True
 

@@ -12,9 +12,9 @@
 
 """Glance: the only package that knows an image's URLs.
 
-``caller`` is for the API, which looks at the source image as the caller may
-see it. ``region`` is for the worker, which reads, makes, fills and removes
-images with credentials of its own. What both need stands here.
+The API uses ``caller`` to look at the source image as the caller may see it.
+The worker uses ``clients`` to read, create, fill and remove images with its
+own credentials. ``answers`` has the meaning of each answer of Glance.
 """
 
 from collections.abc import Iterable

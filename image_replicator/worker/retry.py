@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whether a copy that failed is tried again, and when: a pure decision."""
+"""Decides whether a copy that failed is tried again, and when."""
 
 import dataclasses
 import random
@@ -20,7 +20,7 @@ from typing import Final
 from image_replicator.errors import ErrorCode
 from image_replicator.errors import Recovery
 
-#: How often a copy is begun that may have failed by accident.
+#: How many attempts are made of a copy that may have failed by accident.
 _ONCE_MORE_ATTEMPTS: Final = 2
 
 
