@@ -24,278 +24,22 @@ It needs Debian's packages mariadb-server, galera-4 and rsync. A test skips
 where they are missing; in CI (CI=true) it fails.
 """
 
-import dataclasses
-import os
-import pathlib
-import pwd
-import re
-import shutil
-import signal
 import time
-from collections.abc import Mapping
-from collections.abc import Sequence
 from concurrent import futures
-from typing import Any
 from typing import Final
 
 import fixtures
 import pymysql
 
-from devcloud import mariadb
+from devcloud import galera_node
 from devcloud import ports
 from devcloud import process
-from devcloud import programs
+from devcloud.galera_node import Node
 
 SIZE: Final = 3  # nodes
 
-#: The nodes' user where we are root: as root, rsync transfers no state.
-_USER: Final = "mysql"
-_PROVIDERS: Final = (
-    pathlib.Path("/usr/lib/galera"),
-    pathlib.Path("/usr/lib64/galera-4"),
-)
-_PATIENCE: Final = 60.0  # seconds for a node to be expelled, or to rejoin
+_PATIENCE: Final = 60.0  # seconds for all nodes to agree
 _LOOK: Final = 0.05  # seconds between two looks
-
-#: Galera's defaults are several times as long, for networks that lose more.
-_PROVIDER_OPTIONS: Final = {
-    "gcache.size": "16M",
-    "evs.keepalive_period": "PT0.5S",
-    "evs.inactive_check_period": "PT0.5S",
-    "evs.suspect_timeout": "PT3S",
-    "evs.inactive_timeout": "PT6S",
-}
-
-_RECOVERED: Final = re.compile(r"Recovered position: *(\S+)")
-
-
-@dataclasses.dataclass(frozen=True)
-class Ports:
-    """The ports by which a node talks to the other nodes.
-
-    :ivar group: for what the cluster commits
-    :ivar increment: to receive what a node missed
-    :ivar snapshot: to receive all data
-    """
-
-    group: int
-    increment: int
-    snapshot: int
-
-
-class Node(mariadb.MariaDB):
-    """One node of a cluster.
-
-    :param number: from 1
-    :param own: the ports of this node
-    :param group: the group ports of all nodes
-    """
-
-    def __init__(
-        self,
-        number: int,
-        own: Ports,
-        group: Sequence[int],
-    ) -> None:
-        super().__init__()
-        self.number = number
-        self._own = own
-        self._group = group
-        self._variables: Mapping[str, str] = {}
-        self._forms_cluster = number == 1
-
-    # What a server of its kind is asked for.
-
-    def _find_programs(self) -> None:
-        super()._find_programs()
-        self._provider = _find_provider()
-        self._prefix = _as_user() if os.geteuid() == 0 else []
-
-    def _make_data(self) -> None:
-        data = self.directory / "data"
-        if self._forms_cluster:
-            super()._make_data()
-        else:
-            data.mkdir()
-        if self._prefix:
-            self.directory.chmod(0o755)
-            for path in (data, *data.rglob("*")):
-                shutil.chown(path, _USER, pwd.getpwnam(_USER).pw_gid)
-
-    def _command(self) -> list[str]:
-        own, host = self._own, ports.HOST
-        peers = ",".join(f"{host}:{port}" for port in self._group)
-        provider_options = {
-            "gmcast.listen_addr": f"tcp://{host}:{own.group}",
-            "ist.recv_addr": f"{host}:{own.increment}",
-            **_PROVIDER_OPTIONS,
-        }
-        options = {
-            "socket": f"{self.directory}/data/socket",
-            "pid-file": f"{self.directory}/data/pid",
-            "binlog-format": "ROW",
-            "default-time-zone": "+00:00",
-            "innodb-autoinc-lock-mode": 2,
-            "wsrep-on": "ON",
-            "wsrep-provider": self._provider,
-            "wsrep-cluster-name": "image-replicator",
-            "wsrep-cluster-address": f"gcomm://{peers}",
-            "wsrep-node-name": f"node-{self.number}",
-            "wsrep-node-address": f"{host}:{own.group}",
-            "wsrep-sst-method": "rsync",
-            "wsrep-sst-receive-address": f"{host}:{own.snapshot}",
-            "wsrep-slave-threads": 2,
-            "wsrep-provider-options": ";".join(
-                f"{name}={value}" for name, value in provider_options.items()
-            ),
-        }
-        return [
-            *self._prefix,
-            "env",
-            *(f"{name}={value}" for name, value in self._variables.items()),
-            *super()._command(),
-            *(f"--{name}={value}" for name, value in options.items()),
-            *self._start_options(),
-        ]
-
-    def _start_options(self) -> list[str]:
-        """Return how this start differs from others."""
-        if self._forms_cluster:
-            return ["--wsrep-new-cluster"]
-        if self._recovered:
-            return [f"--wsrep-start-position={self._recovered}"]
-        return []
-
-    # What befalls a node.
-
-    def start(self, forms_cluster: bool | None = None) -> None:
-        """Start the node and wait until it serves.
-
-        :param forms_cluster: whether it forms a new one with what it has;
-            None for the first node's first start
-        :raises process.ProcessError: with the end of its log, when it cannot
-        """
-        if forms_cluster is not None:
-            self._forms_cluster = forms_cluster
-        self._recovered = self._recover()
-        super().start()
-        self._forms_cluster = False
-
-    def _recover(self) -> str | None:
-        """Find out where a node that crashed stood, as Debian's unit does.
-
-        Without that it would receive all data anew.
-        """
-        if "seqno:   -1" not in self._state():
-            return None
-        log = self.directory / "recovery.log"
-        log.unlink(missing_ok=True)
-        command = [*self._command(), "--wsrep-recover"]
-        self._supervisor.run("recovery", command)
-        found = _RECOVERED.findall(log.read_text(errors="replace"))
-        return found[-1] if found else None
-
-    def _state(self) -> str:
-        """Return what Galera keeps of where the node stood."""
-        path = self.directory / "data" / "grastate.dat"
-        return path.read_text() if path.exists() else ""
-
-    @property
-    def stopped_last(self) -> bool:
-        """Whether no other node of the cluster can know more."""
-        return "safe_to_bootstrap: 1" in self._state()
-
-    def stop(self, kill: bool = False) -> None:
-        self.resume()
-        super().stop(kill)
-
-    def set_clock(self, seconds: float) -> None:
-        """Restart the node with a clock that is ahead of the machine's.
-
-        :param seconds: negative for one that is behind, 0 for the right time
-        """
-        self.stop()
-        self._variables = {}
-        if seconds:
-            self._variables = {
-                "LD_PRELOAD": _find_faketime(),
-                "FAKETIME": f"{seconds:+g}",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            }
-        self.start()
-
-    def halt(self) -> None:
-        """Let the node stand still, its connections open: SIGSTOP."""
-        if self._process:
-            self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a halted node go on."""
-        if self._process:
-            self._process.send_signal(signal.SIGCONT)
-
-    def cut_off(self) -> None:
-        """Let the node and the others hear nothing of each other.
-
-        Its users reach it, and are told that it serves nobody.
-        """
-        self._set_isolated(1)
-
-    def reconnect(self) -> None:
-        """Let a node that was cut off rejoin."""
-        self._set_isolated(0)
-
-    def _set_isolated(self, isolated: int) -> None:
-        self.tell(
-            f"SET GLOBAL wsrep_provider_options='gmcast.isolate={isolated}'"
-        )
-
-    def status(self, name: str) -> str:
-        """Return one of ``SHOW STATUS``'s values, from any node that runs."""
-        rows = self.tell(f"SHOW GLOBAL STATUS LIKE '{name}'")
-        return str(rows[0][1])
-
-    def drop_database(self, name: str) -> None:
-        """Drop a database and its owner."""
-        self._execute(
-            f"DROP DATABASE `{name}`", f"DROP USER `{name}`@`{ports.HOST}`"
-        )
-
-    @property
-    def serves(self) -> bool:
-        """Whether the node belongs to the part that has the majority."""
-        try:
-            return self.status("wsrep_ready") == "ON"
-        except pymysql.OperationalError:
-            return False
-
-    def wait_until_serves(self, serves: bool) -> None:
-        """Wait until the node serves, or no longer does.
-
-        :raises process.ProcessError: with the end of its log, when it takes
-            too long
-        """
-        deadline = time.monotonic() + _PATIENCE
-        while self.serves is not serves:
-            if time.monotonic() > deadline:
-                assert self._process is not None
-                raise process.ProcessError(self._process.ending())
-            time.sleep(_LOOK)
-
-    def tell(self, statement: str) -> Any:
-        """Run a statement as administrator; return its rows.
-
-        Other than through SQLAlchemy, a node that has lost the others takes
-        what it can do alone.
-        """
-        with (
-            pymysql.connect(
-                host=ports.HOST, port=self.port, user=self.administrator
-            ) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute(statement)
-            return cursor.fetchall()
 
 
 class Cluster(fixtures.Fixture):
@@ -306,7 +50,7 @@ class Cluster(fixtures.Fixture):
 
     def _setUp(self) -> None:
         # Here, as the skip of a fixture's fixture is taken for an error.
-        require_programs()
+        galera_node.require_programs()
         own = _reserve_ports()
         group = [each.group for each in own]
         self.nodes = [
@@ -344,8 +88,28 @@ class Cluster(fixtures.Fixture):
         for node in self.nodes:
             node.resume()
             node.reconnect()
-        for node in self.nodes:
-            node.wait_until_serves(True)
+        deadline = time.monotonic() + _PATIENCE
+        while not self._is_whole():
+            if time.monotonic() > deadline:
+                raise process.ProcessError(self.nodes[0].log_tail())
+            time.sleep(_LOOK)
+
+    def _is_whole(self) -> bool:
+        """Tell whether all nodes serve, and agree on who belongs to them.
+
+        One that was halted may not know yet that the others gave it up.
+        """
+        try:
+            found = {
+                tuple(
+                    node.status(f"wsrep_{name}")
+                    for name in ("ready", "cluster_size", "cluster_conf_id")
+                )
+                for node in self.nodes
+            }
+        except pymysql.OperationalError:
+            return False
+        return len(found) == 1 and found.pop()[:2] == ("ON", str(SIZE))
 
     def start(self) -> None:
         """Start all nodes that do not run.
@@ -364,55 +128,14 @@ class Cluster(fixtures.Fixture):
             list(pool.map(Node.start, waiting))
 
 
-def require_programs() -> None:
-    """See whether a cluster can be started.
-
-    :raises unittest.SkipTest: when it cannot, in CI AssertionError
-    """
-    for program in ("mariadbd", "mariadb-install-db", "rsync"):
-        programs.find(program)
-    _find_provider()
-
-
-def require_faketime() -> None:
-    """See whether a node's clock can be set.
-
-    :raises unittest.SkipTest: when it cannot, in CI AssertionError
-    """
-    _find_faketime()
-
-
-def _find_faketime() -> str:
-    """Return the path of the library that gives a process another clock.
-
-    :raises unittest.SkipTest: when it is not there, in CI AssertionError
-    """
-    # There is a directory for each architecture.
-    places = sorted(pathlib.Path("/usr/lib").glob("*/faketime"))
-    return programs.find("libfaketimeMT.so.1", places, os.R_OK)
-
-
-def _find_provider() -> str:
-    """Return the path of Galera itself, which a server loads."""
-    return programs.find("libgalera_smm.so", _PROVIDERS, os.R_OK)
-
-
-def _as_user() -> list[str]:
-    """Return the words before a command that let an ordinary user run it."""
-    return [
-        programs.find("setpriv"),
-        f"--reuid={_USER}",
-        f"--regid={_USER}",
-        "--init-groups",
-    ]
-
-
-def _reserve_ports() -> list[Ports]:
+def _reserve_ports() -> list[galera_node.Ports]:
     listeners = [
         [ports.listen(None, "Galera") for _each in range(3)]
         for _node in range(SIZE)
     ]
-    found = [Ports(*map(ports.number, of_node)) for of_node in listeners]
+    found = [
+        galera_node.Ports(*map(ports.number, of_node)) for of_node in listeners
+    ]
     for of_node in listeners:
         for listener in of_node:
             listener.close()

@@ -25,6 +25,7 @@ from oslo_utils import uuidutils
 
 from devcloud import galera
 from devcloud import galera_front
+from devcloud import galera_node
 from devcloud import programs
 from image_replicator.db import galera as db_galera
 from image_replicator.tests.functional.db import base
@@ -36,7 +37,7 @@ def shared_cluster() -> galera.Cluster:
 
     :raises unittest.SkipTest: when there can be none, in CI AssertionError
     """
-    galera.require_programs()
+    galera_node.require_programs()
     shared = galera.Cluster()
     shared.setUp()
     atexit.register(shared.cleanUp)

@@ -27,7 +27,7 @@ from keystoneauth1 import session
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
-from devcloud import galera
+from devcloud import galera_node
 from image_replicator.cmd import status
 from image_replicator.db import clock
 from image_replicator.db import migration
@@ -52,7 +52,7 @@ class TestClock(base.Galera):
 
         :returns: stores at the first node, and at the third.
         """
-        galera.require_faketime()
+        galera_node.require_faketime()
         node = self.cluster.nodes[2]
         self.addCleanup(node.set_clock, 0)
         node.set_clock(seconds)

@@ -24,6 +24,7 @@ import testtools
 from sqlalchemy import pool
 
 from devcloud import galera
+from devcloud import galera_node
 from image_replicator.tests.functional.galera import base
 
 #: Seconds; only ever waited when a test fails.
@@ -85,7 +86,7 @@ class TestNodes(base.Galera):
 
 class TestWhatIsLeft(testtools.TestCase):
     def test_nothing_is_of_a_cluster_whose_process_is_killed(self) -> None:
-        galera.require_programs()
+        galera_node.require_programs()
         script = (
             "import sys, time\n"
             "from devcloud import galera\n"
