@@ -16,7 +16,6 @@ import http.server
 import json
 import threading
 from typing import Any
-from urllib import parse
 
 import fixtures
 from keystoneauth1 import fixture as ksa_fixture
@@ -41,8 +40,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        path = parse.urlsplit(self.path).path
-        status, body = self.keystone.answer(f"{self.command} {path}")
+        status, body = self.keystone.answer(f"{self.command} {self.path}")
         self.send_response(status)
         self.send_header("X-Subject-Token", "t0ken")
         self.end_headers()
@@ -77,7 +75,7 @@ class FakeKeystone(fixtures.Fixture):
     :ivar roles: that a token's user has there
     :ivar status: of each answer; other than 200 there is no content
     :ivar body: of each answer, in place of the right one
-    :ivar seen: method and path of each request, in order
+    :ivar seen: method, path and query of each request, in order
     """
 
     def __init__(self, **regions: Endpoints) -> None:

@@ -92,6 +92,30 @@ class TestCredentials(IdentityTestCase):
         )
 
 
+class TestRequests(IdentityTestCase):
+    """What one request for a copy asks of Keystone, and no more."""
+
+    def ask(self) -> list[str]:
+        """Let a copy in, and return the requests that it took."""
+        self.keystone.seen.clear()
+        self.identity.caller_in_project(_OTHER, new_context())
+        self.assertEqual(
+            "ot2", self.identity.destination_region(_OTHER, "ot1")
+        )
+        return self.keystone.seen
+
+    def test_two_requests_for_each_copy(self) -> None:
+        self.keystone.regions = {
+            name: {"public": f"http://{name}"} for name in ("ot1", "ot2")
+        }
+        # The caller's token in the project, whose catalogue nobody reads.
+        rescoping = "POST /v3/auth/tokens?nocatalog"
+        # With our own token comes the catalogue.
+        self.assertEqual([rescoping, "POST /v3/auth/tokens", TAGS], self.ask())
+        for _time in range(3):
+            self.assertEqual([rescoping, TAGS], self.ask())
+
+
 class TestCallerInProject(IdentityTestCase):
     def keystone_says(self, error: Exception) -> None:
         self.useFixture(
