@@ -38,6 +38,7 @@ from oslo_db.sqlalchemy import test_fixtures
 from oslo_utils import uuidutils
 
 from image_replicator import conf as ir_conf
+from image_replicator import events
 from image_replicator.conf import loading
 from image_replicator.db import migration
 from image_replicator.db import models
@@ -164,12 +165,14 @@ class DatabaseTestCase(testtools.TestCase):
     """A test with an empty database.
 
     :ivar url: of the database.
+    :ivar changes: of statuses, as all stores of the test published them.
     """
 
     url: str
 
     def setUp(self) -> None:
         super().setUp()
+        self.changes: list[events.StatusChange] = []
         # oslo.db logs what it meets; it is shown when a test fails.
         self.useFixture(fixtures.FakeLogger())
 
@@ -178,7 +181,9 @@ class DatabaseTestCase(testtools.TestCase):
 
         :param worker: options of ``[worker]``.
         """
-        opened = stores.open_stores(configuration(url or self.url, **worker))
+        conf = configuration(url or self.url, **worker)
+        subscribers = (events.log_change, self.changes.append)
+        opened = stores.open_stores(conf, events.Events(subscribers))
         self.addCleanup(lambda: opened.database.engine.dispose())
         return opened
 

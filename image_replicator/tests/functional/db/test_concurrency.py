@@ -12,7 +12,9 @@
 
 """Many at once: threads of one process, and processes."""
 
+import contextlib
 import datetime
+from collections import Counter
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any
@@ -23,6 +25,7 @@ from oslo_db.sqlalchemy import test_fixtures
 from oslo_utils import timeutils
 
 from image_replicator import exception
+from image_replicator.errors import ErrorCode
 from image_replicator.jobs import JobStatus
 from image_replicator.jobs import NewJob
 from image_replicator.tests.functional.db import base
@@ -56,6 +59,35 @@ class Concurrency(base.JobsMixin):
         told = base.contend(self.url, "create", PROCESSES)
         self.assertEqual(PROCESSES - 1, told.count("duplicate"))
         self.assertEqual(1, len(self.all_ids()))
+
+    def test_the_status_before_a_change_is_the_true_one(self) -> None:
+        """Users and workers change the same jobs at once."""
+        for _each in range(8):
+            self.jobs.create(base.new_job())
+
+        def change(number: int) -> None:
+            while claimed := self.queue.claim_next(f"worker-{number}"):
+                job, claim = claimed
+                with contextlib.suppress(exception.Conflict):
+                    if number % 2:
+                        self.jobs.request_cancel(job.id)
+                with contextlib.suppress(exception.ClaimLost):
+                    self.owned.retry(claim, 0, ErrorCode.SOURCE_BUSY, "Busy.")
+                for job_id in sorted(self.all_ids())[number % 4 :: 4]:
+                    with contextlib.suppress(exception.Conflict):
+                        self.jobs.request_cancel(job_id)
+
+        at_once(change)
+        for job_id in self.all_ids():
+            changes = [one for one in self.changes if one.job.id == job_id]
+            left = Counter(one.old for one in changes)
+            reached: Counter[JobStatus | None] = Counter(
+                one.new for one in changes
+            )
+            self.assertEqual(Counter({None: 1}), left - reached)
+            self.assertEqual(
+                Counter({self.jobs.get(job_id).status: 1}), reached - left
+            )
 
     def test_a_tenant_never_has_more_jobs_than_it_may(self) -> None:
         def create(_number: int) -> bool:

@@ -18,7 +18,9 @@ from typing import NamedTuple
 
 from oslo_db.sqlalchemy import test_fixtures
 
+from image_replicator import events
 from image_replicator import exception
+from image_replicator.db import stores as db_stores
 from image_replicator.db.stores import Stores
 from image_replicator.errors import ErrorCode
 from image_replicator.jobs import ACTIVE
@@ -189,9 +191,11 @@ class Transitions(base.JobsMixin):
     def _check(self, action: Action, state: State) -> None:
         claim = self._put(state)
         before = self.read(claim.job_id)
+        self.changes.clear()
         if state in action.steps:
             action.call(self.stores, claim)
             after = self.read(claim.job_id)
+            self._check_published(state.status, claim.job_id)
             self.assertEqual(action.steps[state], after["status"])
             self.assertLess(before["updated_at"], after["updated_at"])
             return
@@ -200,6 +204,39 @@ class Transitions(base.JobsMixin):
         else:
             self.assertRaises(action.refusal, action.call, self.stores, claim)
         self.assertEqual(before, self.read(claim.job_id))
+        self.assertEqual([], self.changes)
+
+    def _check_published(self, old: JobStatus, job_id: str) -> None:
+        """A change of status is published, and nothing else is."""
+        job = self.jobs.get(job_id)
+        changed = events.StatusChange(job, old, job.status)
+        self.assertEqual([changed] * (old is not job.status), self.changes)
+
+    def test_a_new_job_is_published(self) -> None:
+        job = self.jobs.get(self.jobs.create(base.new_job()))
+        self.assertEqual(
+            [events.StatusChange(job, None, job.status)], self.changes
+        )
+
+    def test_what_is_taken_from_a_lost_worker_is_published(self) -> None:
+        claim = self._put(REPLICATING)
+        self.change(claim.job_id, lease_expires_at=base.LONG_AGO)
+        self.queue.release_expired("another", [])
+        self._check_published(S.REPLICATING, claim.job_id)
+
+    def test_a_change_is_published_when_it_is_committed(self) -> None:
+        seen = []
+
+        def look(changed: events.StatusChange) -> None:
+            seen.append(self.read(changed.job.id)["status"])
+            raise RuntimeError("of the subscriber")
+
+        stores = db_stores.open_stores(
+            base.configuration(self.url), events.Events([look])
+        )
+        self.addCleanup(lambda: stores.database.engine.dispose())
+        stores.jobs.request_cancel(stores.jobs.create(base.new_job()))
+        self.assertEqual(["replicate_requested", "cancel_requested"], seen)
 
     def test_final_jobs_say_when_and_stand_in_nobodys_way(self) -> None:
         for name, action in ACTIONS.items():

@@ -1,0 +1,82 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Every subscriber is told of a change, whatever another one does."""
+
+import datetime
+
+import fixtures
+import testtools
+
+from image_replicator import events
+from image_replicator.jobs import Job
+from image_replicator.jobs import JobStatus
+
+_MOMENT = datetime.datetime(2024, 2, 29)
+
+
+def change(
+    old: JobStatus | None, new: JobStatus, error_code: str | None = None
+) -> events.StatusChange:
+    job = Job(
+        id="the-job",
+        status=new,
+        source_image_id="image",
+        source_image_name="name",
+        source_region_id="ot1",
+        source_tenant_id="source",
+        destination_region_id="ot2",
+        destination_tenant_id="destination",
+        image_size=1,
+        request_id="req-1",
+        error_code=error_code,
+        created_at=_MOMENT,
+        updated_at=_MOMENT,
+    )
+    return events.StatusChange(job, old, new)
+
+
+class TestEvents(testtools.TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.logger = self.useFixture(fixtures.FakeLogger())
+
+    def test_a_subscriber_that_fails_keeps_it_from_nobody(self) -> None:
+        def fail(_change: events.StatusChange) -> None:
+            raise RuntimeError("of the subscriber")
+
+        told: list[events.StatusChange] = []
+        published = events.Events([told.append, fail, told.append])
+        changed = change(None, JobStatus.REPLICATE_REQUESTED)
+        published.publish(changed)
+        self.assertEqual([changed, changed], told)
+        self.assertIn("of the subscriber", self.logger.output)
+
+    def test_each_change_is_a_line_of_the_log(self) -> None:
+        published = events.Events()
+        for changed, line in (
+            (
+                change(None, JobStatus.REPLICATE_REQUESTED),
+                "Job the-job: replicate_requested; image image from ot1 to "
+                "ot2, tenant destination",
+            ),
+            (
+                change(JobStatus.REPLICATING, JobStatus.REPLICATED),
+                "Job the-job: replicating -> replicated",
+            ),
+            (
+                change(JobStatus.REPLICATING, JobStatus.ERROR, "source_busy"),
+                "Job the-job: replicating -> error (source_busy)",
+            ),
+        ):
+            published.publish(changed)
+            self.assertEqual(line, self.logger.output.splitlines()[-1])
