@@ -158,6 +158,13 @@ class Refused(exception.TransferError):
     """
 
 
+class ServiceFailed(exception.TransferError):
+    """The image service itself, and no proxy, answered that it failed.
+
+    It has ended its work on the request, whatever it had done by then.
+    """
+
+
 def failure(reply: requests.Response, request: Request) -> Kind | None:
     """Return the kind of failure that an answer means; None if it is none."""
     status = reply.status_code
@@ -205,7 +212,11 @@ def error(
         if target
         else f"answered {status} to {request.value}{_explanation(reply)}"
     )
-    error_class = Refused if certain else exception.TransferError
+    error_class = exception.TransferError
+    if certain:
+        error_class = Refused
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR and _is_glance_s(reply):
+        error_class = ServiceFailed
     return error_class(
         ErrorCode.of(side, kind), f"{_who(reply, kind, region)} {what}"
     )

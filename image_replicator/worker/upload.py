@@ -62,6 +62,9 @@ def upload(
         if not _may_have_arrived(data, error):
             raise
         LOG.info("%s Looking whether the image is there.", error.message)
+        if isinstance(error, answers.ServiceFailed):
+            # An image that it left in "saving" stays so for ever.
+            patience = 0
         deadline = clock() + patience
         if not _has_arrived(
             destination, image_id, wait, lambda: clock() < deadline

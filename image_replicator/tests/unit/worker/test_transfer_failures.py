@@ -224,7 +224,7 @@ class TestLostAnswer(test_transfer.TransferTestCase):
             image = self.destination.images[handler.image_id]
             self.destination.fill(image, handler.body()[: len(data)])
             if answer:
-                handler.answer(answer)
+                handler.answer(answer, by_proxy=answer in (408, 502, 504))
 
         def show(handler: glances.Handler) -> None:
             image = self.destination.images[handler.image_id]
@@ -260,6 +260,12 @@ class TestLostAnswer(test_transfer.TransferTestCase):
         self._lose(504, "saving", "502", "saving")
         self.copy.run()
         self.assertEqual("active", self.image()["status"])
+
+    def test_a_failure_of_the_service_s_own_is_not_waited_for(self) -> None:
+        """Glance on SQLite leaves images so when the database is locked."""
+        self._lose(500, *["saving"] * 9)
+        self.assert_fails("destination_failed")
+        self.assertEqual(1, self.destination.count("GET", "image"))
 
     def test_an_image_that_is_not_the_same_is_not_right(self) -> None:
         self._lose(504, data=DATA[:-1])
