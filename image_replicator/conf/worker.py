@@ -104,7 +104,7 @@ memory.
     ),
     cfg.FloatOpt(
         "poll_interval",
-        default=1.0,
+        default=0.25,
         min=0.05,
         max=_DAY,
         help="""

@@ -56,13 +56,21 @@ class TestSilence(base.CloudTestCase):
     def test_before_uwsgi_as_it_is(self) -> None:
         self._copy_with_silence()
 
+    def _copy_before_nginx(self, buffering: str) -> None:
+        front = fronts.Nginx(
+            {
+                "client_body_timeout": "4s",
+                "proxy_read_timeout": "4s",
+                "proxy_request_buffering": buffering,
+            }
+        )
+        self._copy_with_silence(self.useFixture(front))
+
     def test_before_nginx(self) -> None:
-        seconds = {"client_body_timeout": "4s", "proxy_read_timeout": "4s"}
-        for buffering in ("on", "off"):
-            front = fronts.Nginx(
-                {**seconds, "proxy_request_buffering": buffering}
-            )
-            self._copy_with_silence(self.useFixture(front))
+        self._copy_before_nginx("off")
+
+    def test_before_an_nginx_that_keeps_all_until_the_end(self) -> None:
+        self._copy_before_nginx("on")
 
     def test_before_haproxy(self) -> None:
         front = fronts.HAProxy({"client": "4s", "server": "4s"})
