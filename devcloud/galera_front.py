@@ -73,7 +73,10 @@ class GaleraFront(fronts.HAProxy):
             port = self._cluster.nodes[number - _FIRST].port
         return f"{ports.HOST}:{port}"
 
-    def url_of(self, database: str) -> str:
-        """Return the URL of a database, for its owner."""
-        url = sa.make_url(self._cluster.nodes[0].url(database))
+    def url_of(self, database: str, user: str | None = None) -> str:
+        """Return the URL of a database.
+
+        :param user: None for its owner
+        """
+        url = sa.make_url(self._cluster.nodes[0].url(database, user))
         return url.set(port=self.port).render_as_string(hide_password=False)

@@ -115,10 +115,13 @@ class Node(mariadb.MariaDB):
             **_PROVIDER_OPTIONS,
         }
         options = {
+            "server-id": self.number,
             "socket": f"{self.directory}/data/socket",
             "pid-file": f"{self.directory}/data/pid",
             "binlog-format": "ROW",
             "default-time-zone": "+00:00",
+            # Else only an administrator may create a trigger.
+            "log-bin-trust-function-creators": 1,
             "innodb-autoinc-lock-mode": 2,
             "wsrep-on": "ON",
             "wsrep-provider": self._provider,

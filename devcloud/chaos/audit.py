@@ -43,7 +43,12 @@ _COLUMNS: Final[dict[str, Any]] = {
 _LOG: Final = sa.Table(
     "jobs_audit",
     sa.MetaData(),
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column(
+        "seq",
+        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    ),
     sa.Column("at", _TIME, nullable=False),
     sa.Column("writer", sa.String(255)),
     sa.Column("job_id", sa.String(36), nullable=False),
@@ -55,10 +60,12 @@ _LOG: Final = sa.Table(
     mysql_charset="utf8mb4",
 )
 
-#: The database's clock, at the begin of the statement that writes.
+#: The database's clock. In MariaDB it is that of the moment in which the row
+#: is written, when whoever wrote to the same row before has committed, on
+#: whichever node of a cluster; elsewhere of the begin of the statement.
 _NOW: Final = {
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
-    "mysql": "UTC_TIMESTAMP(6)",
+    "mysql": "CONVERT_TZ(SYSDATE(6), 'SYSTEM', '+00:00')",
     "postgresql": "timezone('utc', statement_timestamp())",
 }
 
@@ -85,7 +92,7 @@ class State:
 class Write:
     """One write to a job's row.
 
-    :ivar seq: grows from each write of a job to the next
+    :ivar seq: its place in the log, from 1
     :ivar at: naive UTC, of the database's clock
     :ivar writer: the database's user; None where there are none
     :ivar old: None when the row was made
@@ -146,6 +153,10 @@ def _insert(dialect: str, event: str | None = None) -> str:
             for name in _COLUMNS
         },
     }
+    if dialect == "mysql":
+        # The nodes of a cluster number rows each for itself, and when a node
+        # comes or goes, anew.
+        values["seq"] = "UUID_SHORT()"
     columns = ", ".join(values)
     return (
         f"INSERT INTO {_LOG.name} ({columns}) "
@@ -170,18 +181,21 @@ _POSTGRESQL_TRIGGER: Final = (
 def read(url: str) -> list[Write]:
     """Return the log, in order."""
     engine = sa.create_engine(url, poolclass=pool.NullPool)
+    order = [_LOG.c.seq]
+    if engine.dialect.name == "mysql":
+        order.insert(0, _LOG.c.at)
     with engine.connect() as connection:
-        rows = connection.execute(sa.select(_LOG).order_by(_LOG.c.seq))
+        rows = connection.execute(sa.select(_LOG).order_by(*order))
         return [
             Write(
-                seq=row.seq,
+                seq=number,
                 at=row.at,
                 writer=row.writer,
                 job_id=row.job_id,
                 old=_state(row, "old"),
                 new=_state(row, "new"),
             )
-            for row in rows
+            for number, row in enumerate(rows, 1)
         ]
 
 

@@ -118,7 +118,7 @@ class Run(fixtures.Fixture):
                 replicator_config=fleet.CALM_CONFIG,
             )
         self.cloud = self.useFixture(cloud.Cloud(options))
-        audit.install(self.store.url)
+        audit.install(self.store.observer_url)
         self._report(f"Logs are in {self.cloud.directory}.")
         self.users = users.Users(self.cloud, self.plan)
         self.fleet = fleet.Fleet(
@@ -126,7 +126,7 @@ class Run(fixtures.Fixture):
         )
         self.fleet.wait_until_ready()
         self._engine = sa.create_engine(
-            self.store.url, poolclass=pool.NullPool
+            self.store.observer_url, poolclass=pool.NullPool
         )
 
     def carry_out(self) -> Verdict:
@@ -141,7 +141,7 @@ class Run(fixtures.Fixture):
         wrong = [*self.fleet.lost(), *self.fleet.dismiss()]
         wrong += watch.violations()
         self._report("Checking.")
-        world, log = self._world(), audit.read(self.store.url)
+        world, log = self._world(), audit.read(self.store.observer_url)
         wrong += self.users.errors
         wrong += fence.violations(log)
         wrong += outcome.violations(world)

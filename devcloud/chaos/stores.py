@@ -12,13 +12,17 @@
 
 """The databases that a fleet is tried on, and what can befall them."""
 
+import itertools
 import pathlib
 import sqlite3
 from typing import ClassVar
 
 import fixtures
+import sqlalchemy as sa
 
 from devcloud import cloud
+from devcloud import galera
+from devcloud import galera_front
 from devcloud import mariadb
 from devcloud import postgresql
 from devcloud import servers
@@ -34,6 +38,11 @@ class Store(fixtures.Fixture):
     """
 
     url: str
+
+    @property
+    def observer_url(self) -> str:
+        """The URL by which all is seen that was committed."""
+        return self.url
 
     def url_of(self, worker: str) -> str:
         """Return the URL that a worker uses.
@@ -151,4 +160,60 @@ class PostgreSQL(OnServer):
     server_class = postgresql.PostgreSQL
 
 
-STORES = {"sqlite": SQLite, "mariadb": MariaDB, "postgresql": PostgreSQL}
+class Galera(Store):
+    """On a Galera cluster, each connection to another of its nodes.
+
+    An outage is of one node, each time the next: killed, cut off from the
+    others, or halted.
+    """
+
+    def _setUp(self) -> None:
+        self.cluster = self.useFixture(galera.Cluster())
+        self.cluster.create_database(_NAME)
+        self._front = self.useFixture(
+            galera_front.GaleraFront(self.cluster, galera_front.ALL_WRITERS)
+        )
+        self.url = self._front.url_of(_NAME)
+        self._workers: set[str] = set()
+        self._victims = itertools.cycle(self.cluster.nodes)
+
+    @property
+    def observer_url(self) -> str:
+        wait = "SET SESSION wsrep_sync_wait = 7"
+        url = sa.make_url(self.url).update_query_dict({"init_command": wait})
+        return url.render_as_string(hide_password=False)
+
+    def url_of(self, worker: str) -> str:
+        if worker not in self._workers:
+            self._workers.add(worker)
+            self.cluster.nodes[0].create_user(worker, _NAME)
+        return self._front.url_of(_NAME, worker)
+
+    def begin_outage(self, kind: str) -> None:
+        self.end_outage()
+        victim = next(self._victims)
+        match kind:
+            case "kill":
+                victim.stop(kill=True)
+            case "stop":
+                victim.cut_off()
+            case _:
+                victim.halt()
+
+    def end_outage(self) -> None:
+        self.cluster.make_good()
+
+    def glance_urls(self) -> dict[str, str]:
+        # Whether Glance may write through several nodes is not the question.
+        return {
+            region: self.cluster.create_database(f"glance-{region}")[0]
+            for region in cloud.REGIONS
+        }
+
+
+STORES = {
+    "sqlite": SQLite,
+    "mariadb": MariaDB,
+    "postgresql": PostgreSQL,
+    "galera": Galera,
+}

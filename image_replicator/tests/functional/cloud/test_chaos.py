@@ -15,6 +15,8 @@
 import testtools
 from testtools import content
 
+from devcloud import galera_node
+from devcloud import programs
 from devcloud.chaos import plan
 from devcloud.chaos import run
 
@@ -46,3 +48,9 @@ class TestChaos(testtools.TestCase):
 
     def test_on_postgresql(self) -> None:
         self._check("postgresql", "postgresql")
+
+    def test_on_galera(self) -> None:
+        # Here, as the skip of a fixture's fixture is taken for an error.
+        galera_node.require_programs()
+        programs.find("haproxy")
+        self._check("galera", "galera")
