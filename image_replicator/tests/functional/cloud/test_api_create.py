@@ -87,21 +87,11 @@ class TestSourceImage(api_base.ApiTestCase):
             self.job(job_id),
         )
 
-    def test_image_without_a_name(self) -> None:
-        for name in (None, ""):
-            reply = self.copy(self.create(name=name))
-            job = self.job(reply.json()["job_id"])
-            self.assertEqual("", job["source_image_name"])
-
     def test_image_with_a_name_of_many_scripts(self) -> None:
         name = "Убунту ☃ 'q' \"qq\" \\ %s" + "x" * 200
         reply = self.copy(self.create(name=name))
         job = self.job(reply.json()["job_id"])
         self.assertEqual(name, job["source_image_name"])
-
-    def test_empty_image(self) -> None:
-        reply = self.copy(self.create(b""))
-        self.assertEqual(202, reply.status_code, reply.text)
 
     def test_image_that_does_not_exist(self) -> None:
         image_id = uuidutils.generate_uuid()

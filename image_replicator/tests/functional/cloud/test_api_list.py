@@ -68,10 +68,6 @@ class TestOrder(ListTestCase):
         self.assertEqual(ids[::-1], self.ids())
         self.assertEqual(ids, self.ids("?sort_dir=asc"))
 
-    def test_no_jobs(self) -> None:
-        reply = self.request("GET", "/jobs")
-        self.assertEqual(b"[]", reply.content)
-
     def test_every_key_sorts_and_pages_through_every_job_once(self) -> None:
         """Keys are equal for many of the jobs: their ids decide."""
         statuses = list(JobStatus)
@@ -130,11 +126,6 @@ class TestPages(ListTestCase):
         self.assertEqual(self.jobs[2:4], self.ids(query))
         self.assertEqual([], self.ids(f"?marker={self.jobs[-1]}"))
 
-    def test_last_page_has_no_link(self) -> None:
-        for limit, linked in ((4, True), (5, False), (6, False)):
-            reply = self.request("GET", f"/jobs?limit={limit}")
-            self.assertEqual(linked, "next" in reply.links)
-
     def test_new_jobs_do_not_disturb_who_pages(self) -> None:
         first = self.request("GET", "/jobs?limit=2")
         self.add_jobs({"created_at": _START + datetime.timedelta(days=9)})
@@ -182,15 +173,6 @@ class TestFilters(ListTestCase):
         both, _, _ = self.add_jobs(region | status, region, status)
         query = "?destination_region_id=ot9&status=replicated"
         self.assertEqual([both], self.ids(query))
-
-    def test_links_keep_filters(self) -> None:
-        row = {"source_image_name": "a b&c"}
-        expected = self.add_jobs(row, row, row)
-        self.add_jobs({}, {})
-        jobs = self.walk("?limit=1&source_image_name=a%20b%26c")
-        self.assertEqual(
-            sorted(expected), sorted(job["job_id"] for job in jobs)
-        )
 
     def test_filter_that_matches_nothing(self) -> None:
         self.add_jobs({})

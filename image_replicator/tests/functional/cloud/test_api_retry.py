@@ -18,7 +18,6 @@ from typing import Any
 
 from oslo_utils import uuidutils
 
-from image_replicator import jobs
 from image_replicator.jobs import JobStatus
 from image_replicator.tests.functional.cloud import api_base
 
@@ -105,52 +104,17 @@ class RetryTestCase(api_base.ApiTestCase):
 
 
 class TestWhichJobs(RetryTestCase):
-    def test_only_what_is_canceled_or_in_error(self) -> None:
-        for status in JobStatus:
-            job_id = self.add_job_that_is_over(
-                status=status, source_image_id=uuidutils.generate_uuid()
-            )
-            reply = self.retry(job_id)
-            if status in jobs.RETRYABLE:
-                # That far it comes: there is no such image.
-                self.assert_error(404, reply, "image")
-            else:
-                self.assert_error(409, reply, status)
-
-    def test_job_that_does_not_exist(self) -> None:
-        reply = self.retry(uuidutils.generate_uuid())
-        self.assert_error(404, reply, "job")
-
     def test_job_whose_source_is_in_the_other_region(self) -> None:
         """Both regions' APIs show it, and one can have it run once more."""
         reply = self.retry(self.job_id, region="ot2")
         self.assert_error(409, reply, "region ot1")
         self.assertEqual(202, self.retry(self.job_id).status_code)
 
-    def test_the_same_copy_is_under_way(self) -> None:
-        self.ask_for_copy(self.image_id)
-        self.assert_error(409, self.retry(self.job_id), "already under way")
-
     def test_many_ask_at_once_and_one_is_served(self) -> None:
         self.cloud.token()
         replies = self.at_once(lambda number: self.retry(self.job_id))
         statuses = collections.Counter(reply.status_code for reply in replies)
         self.assertEqual({202: 1, 409: api_base.CROWD - 1}, statuses)
-
-    def test_bodies(self) -> None:
-        for body, words in (
-            (b"", "not JSON"),
-            (b"{}", "'retry' is a required property"),
-            (b'{"restart": {}}', "known are retry"),
-            (b'{"retry": {}, "cancel": {}}', "known are retry"),
-            (b'{"retry": null}', "an empty JSON object"),
-            (b'{"retry": {"force": true}}', "an empty JSON object"),
-        ):
-            reply = self.request_1_1(
-                "POST", f"/jobs/{self.job_id}/action", data=body
-            )
-            self.assert_error(400, reply, words)
-        self.assertEqual("canceled", self.job(self.job_id)["status"])
 
 
 class TestProof(RetryTestCase):

@@ -304,13 +304,3 @@ class TestVersions(api_base.ApiTestCase):
             self.assertEqual(
                 f"{api_base.VERSION}, X-Auth-Token", reply.headers["Vary"]
             )
-
-    def test_version_that_there_is_not(self) -> None:
-        headers = {api_base.VERSION: "image-replicator 1.2"}
-        reply = self.request("GET", "/jobs", headers=headers)
-        self.assert_error(406, reply, "1.0 to 1.1")
-
-    def test_versions_that_there_are(self) -> None:
-        (version,) = self.request("GET", "").json()["versions"]
-        self.assertEqual("1.0", version["min_version"])
-        self.assertEqual("1.1", version["version"])
