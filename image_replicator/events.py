@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 from oslo_log import log as logging
 
+from image_replicator import context
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
 
@@ -42,22 +43,32 @@ Subscriber = Callable[[StatusChange], None]
 
 
 def log_change(change: StatusChange) -> None:
-    """Write a line about a change to the log."""
-    if change.old is None:
-        LOG.info(
-            "Job %s: %s; image %s from %s to %s, tenant %s",
-            change.job.id,
-            change.new,
-            change.job.source_image_id,
-            change.job.source_region_id,
-            change.job.destination_region_id,
-            change.job.destination_tenant_id,
-        )
-        return
-    reason = f" ({change.job.error_code})" if change.job.error_code else ""
+    """Log a change under the request that the thread serves, if it does."""
+    LOG.info("Job %s: %s", change.job.id, _described(change))
+
+
+def log_change_of_job(change: StatusChange) -> None:
+    """Log a change under the request that created the job, as workers do."""
     LOG.info(
-        "Job %s: %s -> %s%s", change.job.id, change.old, change.new, reason
+        "Job %s: %s",
+        change.job.id,
+        _described(change),
+        context=context.RequestContext(
+            request_id=change.job.request_id, overwrite=False
+        ),
     )
+
+
+def _described(change: StatusChange) -> str:
+    job = change.job
+    if change.old is None:
+        return (
+            f"{change.new}; image {job.source_image_id} from "
+            f"{job.source_region_id} to {job.destination_region_id}, tenant "
+            f"{job.destination_tenant_id}"
+        )
+    reason = f" ({job.error_code})" if job.error_code else ""
+    return f"{change.old} -> {change.new}{reason}"
 
 
 class Events:

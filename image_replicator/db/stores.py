@@ -52,12 +52,12 @@ def open_stores(
     Opens no connection before the first use.
 
     :param conf: has ``[database]`` and ``[worker]``.
-    :param published: is told of each change of a job's status; None for one
-        that only logs them.
+    :param published: is told of each change of a job's status; None to log
+        them as a worker does.
     :raises ConfigurationError: if SQLite's directory cannot be used.
     """
     opened = database.Database(conf)
-    published = published or events.Events()
+    published = published or events.Events((events.log_change_of_job,))
     regions = tuple(conf.worker.destination_regions) or None
     return Stores(
         database=opened,

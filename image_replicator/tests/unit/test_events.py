@@ -16,7 +16,10 @@ import datetime
 
 import fixtures
 import testtools
+from oslo_context import fixture as context_fixture
+from oslo_log import formatters
 
+from image_replicator import context
 from image_replicator import events
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
@@ -60,6 +63,24 @@ class TestEvents(testtools.TestCase):
         published.publish(changed)
         self.assertEqual([changed, changed], told)
         self.assertIn("of the subscriber", self.logger.output)
+
+    def test_a_worker_logs_under_the_request_that_created_the_job(
+        self,
+    ) -> None:
+        """Whatever request the thread worked for before."""
+        self.useFixture(context_fixture.ClearRequestContext())
+        context.RequestContext(request_id="req-of-another")
+        changed = change(None, JobStatus.REPLICATE_REQUESTED)
+        with self.assertLogs("image_replicator.events") as logged:
+            for subscriber in (events.log_change, events.log_change_of_job):
+                events.Events([subscriber]).publish(changed)
+        for record in logged.records:
+            # As a process does that is set up for logging.
+            formatters._update_record_with_context(record)
+        self.assertEqual(
+            ["req-of-another", "req-1"],
+            [vars(record)["request_id"] for record in logged.records],
+        )
 
     def test_each_change_is_a_line_of_the_log(self) -> None:
         published = events.Events()
