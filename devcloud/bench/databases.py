@@ -22,12 +22,17 @@ import functools
 import os
 import pathlib
 import secrets
+import unittest
 from collections.abc import Callable
 from collections.abc import Iterator
 
 import sqlalchemy as sa
 from oslo_config import cfg
 
+from devcloud import galera
+from devcloud import galera_front
+from devcloud import galera_node
+from devcloud import programs
 from devcloud.bench.stage import BenchError
 from devcloud.bench.stage import reconfigured
 from devcloud.bench.stage import Stage
@@ -154,6 +159,39 @@ def kinds(stage: Stage) -> list[Kind]:
         Kind(name, functools.partial(_on_server, admin))
         for name, admin in _servers(stage)
     ]
+
+
+@contextlib.contextmanager
+def on_galera(stage: Stage) -> Iterator[list[Kind]]:
+    """Start a cluster of three nodes; yield its kind, or none if it is not.
+
+    Each connection is to another node.
+    """
+    try:
+        galera_node.require_programs()
+        programs.find("haproxy")
+    except unittest.SkipTest as missing:
+        stage.say(f"Galera is left out: {missing}")
+        yield []
+        return
+    stage.say("Starting a Galera cluster of three nodes.")
+    with (
+        galera.Cluster() as cluster,
+        galera_front.GaleraFront(cluster, galera_front.ALL_WRITERS) as front,
+    ):
+        yield [Kind("Galera", functools.partial(_on_cluster, cluster, front))]
+
+
+@contextlib.contextmanager
+def _on_cluster(
+    cluster: galera.Cluster, front: galera_front.GaleraFront
+) -> Iterator[str]:
+    name = f"image_replicator_bench_{secrets.token_hex(4)}"
+    cluster.create_database(name)
+    try:
+        yield front.url_of(name)
+    finally:
+        cluster.drop_database(name)
 
 
 @contextlib.contextmanager

@@ -33,18 +33,25 @@ _PATIENCE = 600  # seconds
 def run(stage: Stage) -> None:
     """Let workers claim all that waits, on each database."""
     for kind in databases.kinds(stage):
-        case = stage.new_case("fleet", kind.name)
-        with kind.empty() as (url, stores):
-            subjects = {
-                f"{n} workers": functools.partial(
-                    _claim_all, stage, url, stores.database, n
-                )
-                for n in stage.options.workers
-            }
-            take_turns(case, subjects, stage.options.pairs, stage.say)
-        first, *_between, last = subjects
-        case.compare(last, first, "claims/s")
-        case.notes.append("No job was claimed twice, and none was left.")
+        _measure(stage, kind)
+    with databases.on_galera(stage) as kinds:
+        for kind in kinds:
+            _measure(stage, kind)
+
+
+def _measure(stage: Stage, kind: databases.Kind) -> None:
+    case = stage.new_case("fleet", kind.name)
+    with kind.empty() as (url, stores):
+        subjects = {
+            f"{n} workers": functools.partial(
+                _claim_all, stage, url, stores.database, n
+            )
+            for n in stage.options.workers
+        }
+        take_turns(case, subjects, stage.options.pairs, stage.say)
+    first, *_between, last = subjects
+    case.compare(last, first, "claims/s")
+    case.notes.append("No job was claimed twice, and none was left.")
 
 
 def _claim_all(
