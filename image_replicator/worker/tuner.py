@@ -108,6 +108,8 @@ class Tuner:
         if waiting > (_HUNGRY if self.streams > 1 else _HUNGRY_ALONE):
             self._grow(rate, latency)
         elif self.streams > 1:
+            # From now on single moments must not decide.
+            self.fast = False
             self._forget_growth()
             needed = math.ceil(busy * _SPARE)
             self.streams = max(self._least, min(self.streams, needed))
@@ -125,6 +127,7 @@ class Tuner:
             self._grown_from = (self.streams, rate)
             factor = _FAST_GROWTH if self.fast else _GROWTH
             self.streams = min(self._most, self.streams * factor)
+            self.fast &= self.streams < self._most
 
     def _least_that_pays(
         self, streams: int, rate: float, latency: float

@@ -58,6 +58,16 @@ class TestBeginning(TunerTestCase):
         self.assertIs(False, tuned.fast)
         self.assertEqual(8, tuned.streams)
 
+    def test_it_does_not_grow_fast_once_there_are_enough(self) -> None:
+        tuned = self.new_tuner()
+        tuned.observe(10.0, 0.9, 1.0, LATE)
+        self.assertIs(True, tuned.fast)
+        tuned.observe(40.0, 0.0, 4.0, LATE)
+        self.assertIs(False, tuned.fast)
+        tuned = self.new_tuner(most=4)
+        tuned.observe(10.0, 0.9, 1.0, LATE)
+        self.assertIs(False, tuned.fast)
+
     def test_a_single_stream_that_keeps_the_upload_busy_is_enough(
         self,
     ) -> None:
