@@ -37,6 +37,10 @@ from image_replicator.worker import tuner as worker_tuner
 #: sent: less than any server waits.
 _INTERVAL: Final = 1.0
 
+#: Bytes that are sent between two reports to the readers: chunks may be small,
+#: and each report costs a lock.
+_REPORTED: Final = 128 * 1024
+
 #: Bytes that may be held back, and the part of the window.
 _MOST_HELD: Final = 1024 * 1024
 _WINDOW_PER_HELD: Final = 4
@@ -103,6 +107,7 @@ class ImageStream:
         self._offset = 0
         self._reader = self._new_reader()
         self._sending: Generator[bytes, None, None] | None = None
+        self._unreported = 0
         self.bytes_copied = 0
 
     def _new_reader(self) -> parallel_reader.ParallelReader:
@@ -164,6 +169,7 @@ class ImageStream:
         :raises TransferError: if the source failed, or is too slow.
         """
         self._wait(0.0)
+        self._report()
         began = self._clock()
         chunks = self._reader.read(_INTERVAL)
         if chunks is None:
@@ -197,4 +203,12 @@ class ImageStream:
                 )
                 yield piece
                 self.bytes_copied += len(piece)
-                self._reader.passed_on(len(piece))
+                self._unreported += len(piece)
+                if self._unreported >= _REPORTED:
+                    self._report()
+
+    def _report(self) -> None:
+        """Let the readers have the room of what was sent."""
+        if self._unreported:
+            self._reader.passed_on(self._unreported)
+            self._unreported = 0
