@@ -14,7 +14,7 @@
 
 keystoneauth reads the catalogue once, with the token, and keeps it for the
 hours that a token is valid. A region that joins the cloud meanwhile would not
-be seen. So the catalogue is looked up on its own here.
+be seen. So this module looks the catalogue up itself.
 """
 
 import threading
@@ -35,7 +35,7 @@ LOG = logging.getLogger(__name__)
 
 IMAGE_SERVICE: Final = "image"
 
-#: Seconds after which the catalogue is looked up anew.
+#: Seconds after which the catalogue is looked up again.
 MAX_AGE: Final = 300.0
 
 #: Seconds at least between two lookups, however many regions are missing and
@@ -47,16 +47,16 @@ _PATIENCE: Final = 5.0
 
 
 class Catalogue:
-    """Where the image service of each region is; shared by threads.
+    """The URL of each region's image service; several threads may use it.
 
     The first use takes the catalogue that comes with our token. It is looked
-    up anew when it is older than ``MAX_AGE``, and when a region is missing,
+    up again when it is older than ``MAX_AGE``, and when a region is missing,
     at most every ``MIN_INTERVAL``. While Keystone does not answer, the known
-    catalogue goes on serving.
+    catalogue stays in use.
 
     :param session: with our own credentials.
-    :param interfaces: of the endpoints, the preferred one first. Each region
-        is used by the first of these that it has.
+    :param interfaces: of the endpoints, the preferred one first. The endpoint
+        of a region is of the first of these that the region has.
     :param clock: seconds, never going back.
     """
 
@@ -79,7 +79,7 @@ class Catalogue:
         """Return the names of the regions that have an image service.
 
         :raises keystoneauth1.exceptions.ClientException: if no catalogue is
-            known, and Keystone gives none.
+            known, and Keystone returns none.
         """
         return frozenset(self._known())
 
@@ -96,8 +96,8 @@ class Catalogue:
 
         :raises keystoneauth1.exceptions.EndpointNotFound: if the region has
             none in a catalogue of the last seconds.
-        :raises keystoneauth1.exceptions.ClientException: if the region is
-            not in the known catalogue, and Keystone gives no new one.
+        :raises keystoneauth1.exceptions.ClientException: if the region is not
+            in the known catalogue, and Keystone returns no new one.
         """
         url = self._known().get(region) or self.look_again().get(region)
         if url is None:
@@ -124,7 +124,7 @@ class Catalogue:
             return self._urls or known
 
     def _known(self) -> Mapping[str, str]:
-        """Return the catalogue; one thread sees to it that it is not old."""
+        """Return the catalogue; one thread at a time renews an old one."""
         if self._urls is None:
             with self._lock:
                 if self._urls is None:
@@ -136,7 +136,7 @@ class Catalogue:
                 self._look_up()
             finally:
                 self._lock.release()
-        assert self._urls is not None  # nosec B101: it was just taken
+        assert self._urls is not None  # nosec B101: it was just read
         return self._urls
 
     def _take_from_token(self) -> None:
@@ -145,7 +145,7 @@ class Catalogue:
         self._store(_image_urls(catalog, self._interfaces))
 
     def _look_up(self) -> None:
-        """Ask Keystone; keep what is known if it gives no catalogue."""
+        """Ask Keystone; keep the known catalogue if it returns none."""
         self._next_lookup = self._clock() + MIN_INTERVAL
         try:
             self._store(self._fetch())
@@ -161,7 +161,7 @@ class Catalogue:
     def _fetch(self) -> dict[str, str]:
         """Return the URLs of the image services that Keystone knows now.
 
-        :raises keystoneauth1.exceptions.ClientException: if it gives none.
+        :raises keystoneauth1.exceptions.ClientException: if it returns none.
         """
         reply = self._session.get(
             "/auth/catalog",
@@ -178,7 +178,7 @@ class Catalogue:
             catalog = service_catalog.ServiceCatalogV3(reply.json()["catalog"])
             return _image_urls(catalog, self._interfaces)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            # What answers may be a web page.
+            # The answer may be a web page.
             raise ksa_exc.InvalidResponse(reply) from error
 
     def _store(self, urls: Mapping[str, str]) -> None:

@@ -10,22 +10,22 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The caller of a request, as auth_token proved it, and the request's id."""
+"""The caller of a request, as auth_token found it, and the request's id."""
 
 from typing import Any
 
 from oslo_context import context
 
-#: What auth_token alone puts into a request's environ. Headers can be sent by
-#: a client, an environ cannot.
-TOKEN_AUTH = "keystone.token_auth"  # nosec B105: a name, no secret
+#: A key that only auth_token puts into a request's environ. A client can send
+#: headers, but no keys of the environ.
+TOKEN_AUTH = "keystone.token_auth"  # nosec B105: a name, not a secret
 
 
 class RequestContext(context.RequestContext):
-    """The context of oslo.context, with the methods of authentication.
+    """The context of oslo.context, with the authentication methods.
 
-    :ivar token_methods: how the token was got, as Keystone names it:
-        ``password``, ``token``, ``application_credential`` …
+    :ivar token_methods: the authentication methods of the token, as Keystone
+        names them: ``password``, ``token``, ``application_credential`` …
     """
 
     def __init__(
@@ -36,9 +36,9 @@ class RequestContext(context.RequestContext):
 
 
 def from_environ(environ: dict[str, Any]) -> RequestContext | None:
-    """Return the caller's context, or None for a caller without identity.
+    """Return the caller's context; None if the caller has no identity.
 
-    :param environ: the WSGI environ, auth_token's work done.
+    :param environ: the WSGI environ, after auth_token.
     """
     if not is_authenticated(environ):
         return None

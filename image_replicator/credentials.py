@@ -29,7 +29,7 @@ from image_replicator import exception
 from image_replicator.conf import checking
 from image_replicator.conf import service_auth
 
-#: The names of interfaces, as Keystone and as its old clients have them.
+#: The names of interfaces, in Keystone and in its old clients.
 _INTERFACES: Final = frozenset(
     name + suffix
     for name in ("public", "internal", "admin")
@@ -42,13 +42,13 @@ _LONGEST_TIMEOUT: Final = 24 * 3600.0
 #: The values of auth_type that stand for a user's name and password.
 _PASSWORD_TYPES: Final = frozenset({"password", "v3password"})
 
-#: Options of which one at least must be set, for these values of auth_type.
+#: Options at least one of which must be set, for these values of auth_type.
 _NEEDED: Final = (
     ("username", "user_id"),
     ("password",),
 )
 
-#: Options that say nothing unless one of others is set, too.
+#: Options that have no effect unless one of the others is set, too.
 _DOMAINS: Final = (
     ("username", ("user_domain_name", "user_domain_id")),
     ("project_name", ("project_domain_name", "project_domain_id")),
@@ -60,7 +60,7 @@ def service_session(conf: cfg.ConfigOpts) -> ksa_session.Session:
     """Return a session with our own credentials; it opens no connection yet.
 
     :param conf: has ``[service_auth]``.
-    :raises ConfigurationError: naming the option that cannot work.
+    :raises ConfigurationError: if an option is wrong; the message names it.
     """
     group = service_auth.GROUP
     try:
@@ -71,7 +71,8 @@ def service_session(conf: cfg.ConfigOpts) -> ksa_session.Session:
         )
         session.auth = _of_version_3(auth, session)
     except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError) as error:
-        # oslo.config repeats what follows the '$': a password's second half.
+        # oslo.config's message has the text after the '$', which may be the
+        # second half of a password.
         raise exception.ConfigurationError(
             f"[{group}]: {checking.BAD_REFERENCE}"
         ) from error
@@ -81,7 +82,7 @@ def service_session(conf: cfg.ConfigOpts) -> ksa_session.Session:
 
 
 def _load_plugin(conf: cfg.ConfigOpts) -> plugin.BaseAuthPlugin:
-    """Return what gets our tokens, with options that can work."""
+    """Return the plugin that gets our tokens, with checked options."""
     group: str = conf[service_auth.GROUP].auth_section or service_auth.GROUP
     if group != service_auth.GROUP:
         loading.register_auth_conf_options(conf, group)
@@ -111,11 +112,11 @@ def _load_plugin(conf: cfg.ConfigOpts) -> plugin.BaseAuthPlugin:
 def _of_version_3(
     auth: plugin.BaseAuthPlugin, session: ksa_session.Session
 ) -> plugin.BaseAuthPlugin:
-    """Return what gets tokens of Keystone's version 3, the only one we know.
+    """Return the plugin for version 3 of Keystone's API, the one we use.
 
-    The plugin that speaks all versions first asks which ones there are. Where
-    a proxy answers that with 401, keystoneauth waits for ever, for a lock that
-    it holds itself.
+    The plugin for all versions first asks which ones there are. If a proxy
+    answers that with 401, keystoneauth waits for ever for a lock that it holds
+    itself.
     """
     if not isinstance(auth, generic.base.BaseGenericPlugin):
         return auth
@@ -123,7 +124,7 @@ def _of_version_3(
 
 
 def _check_url(group: str, text: str | None) -> None:
-    """Refuse a URL of Keystone that no request can be sent to."""
+    """Refuse a URL of Keystone to which no request can be sent."""
     if not text:
         raise _refused(group, "auth_url", "not set")
     try:
@@ -138,7 +139,7 @@ def _check_url(group: str, text: str | None) -> None:
     if not url.hostname or not port_is_valid or text != "".join(text.split()):
         raise _refused(group, "auth_url", "names no host and port")
     if url.username is not None:
-        # Errors repeat the URL.
+        # Messages of errors have the URL.
         raise _refused(group, "auth_url", "has a user's name in it")
 
 
@@ -154,7 +155,7 @@ def _check_user(group: str, values: Any) -> None:
 
 
 def _check_group(values: Any) -> None:
-    """Refuse what no session can work with, whatever gives its tokens."""
+    """Refuse options with which no session works, whatever its plugin."""
     group = service_auth.GROUP
     if not values.valid_interfaces:
         raise _refused(group, "valid_interfaces", "empty")
@@ -174,7 +175,7 @@ def _check_group(values: Any) -> None:
 
 
 def _check_tls(group: str, values: Any) -> None:
-    """Refuse files that no TLS connection could be made with."""
+    """Refuse files with which no TLS connection can be made."""
     context = ssl.create_default_context()
     if values.cafile:
         is_directory = os.path.isdir(values.cafile)

@@ -13,9 +13,10 @@
 """The table of all error codes of jobs.
 
 A job that failed has a code and a message. The code is one of
-:class:`ErrorCode`; what it means, whether the copy is tried again, and what
-to do about it stand here and nowhere else. The worker decides by this table,
-the documentation is made from it, and :func:`rows` gives it to others.
+:class:`ErrorCode`. This table alone says what each code means, whether the
+    copy is tried again, and what the user can do. The worker uses it to
+    decide, the documentation is generated from it, and :func:`rows` returns it
+    for others.
 """
 
 import enum
@@ -32,13 +33,14 @@ class Side(enum.StrEnum):
 
 
 class Recovery(enum.Enum):
-    """Whether a copy that failed is tried again."""
+    """The ways to go on after a failed copy."""
 
-    #: It may work later, so it is tried again up to the operator's limit.
+    #: The copy may work later, so it is tried again up to the operator's
+    #: limit.
     TRANSIENT = "transient"
-    #: It may have been an accident, so it is tried once more.
+    #: The failure may have been an accident, so the copy is tried once more.
     ONCE_MORE = "once_more"
-    #: It cannot work until somebody acts, so the job ends at once.
+    #: The copy cannot work until somebody acts, so the job ends at once.
     FINAL = "final"
 
 
@@ -46,7 +48,7 @@ _TRANSIENT: Final = Recovery.TRANSIENT
 _ONCE_MORE: Final = Recovery.ONCE_MORE
 _FINAL: Final = Recovery.FINAL
 
-#: How texts name what they are about.
+#: The words for the image and the service of each side, in sentences.
 _NAMES: Final = {
     None: {},
     Side.SOURCE: {
@@ -64,7 +66,7 @@ _WAIT: Final = "Retry the job later; if it fails again, tell your operator."
 
 
 class Kind(enum.Enum):
-    """A way to fail, on whichever side of the copy.
+    """A way to fail, on either side of the copy.
 
     :ivar word: ends the code, or is the code where there is no side.
     :ivar recovery: whether the copy is tried again.
@@ -276,7 +278,7 @@ class Kind(enum.Enum):
 
 
 class ErrorCode(enum.Enum):
-    """Why a job, or an attempt of it, failed.
+    """The reason for which a job, or an attempt of it, failed.
 
     ``str()`` of a member is its word, which the API shows and the database
     keeps.
@@ -361,17 +363,17 @@ class ErrorCode(enum.Enum):
 
     @property
     def sentence(self) -> str:
-        """Says what happened, without the details of one case."""
+        """A sentence that says what happened, without details."""
         return self.kind.sentence.format(**_NAMES[self.side])
 
     @property
     def remedy(self) -> str:
-        """Says what the user can do."""
+        """A sentence that says what the user can do."""
         return self.kind.remedy.format(**_NAMES[self.side])
 
     @property
     def busy(self) -> bool:
-        """Whether the service would do more if it were asked for less."""
+        """Whether the service is overloaded, so that fewer requests help."""
         return self.kind in {Kind.BUSY, Kind.UNAVAILABLE}
 
     def __str__(self) -> str:

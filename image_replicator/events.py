@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The one place that each committed change of a job's status passes."""
+"""Events for the changes of jobs' status that the database has committed."""
 
 import dataclasses
 from collections.abc import Callable
@@ -72,22 +72,21 @@ def _described(change: StatusChange) -> str:
 
 
 class Events:
-    """Hands each change to all subscribers, in order.
+    """Calls all subscribers with each change, in order.
 
-    A process that ends between the commit and the hand-over tells nobody of
-    the change: a subscriber that must know of all changes reads the database
-    as well.
+    If a process ends between the commit and the call, no subscriber is called:
+    one that must know of all changes reads the database as well.
 
-    :param subscribers: called in the thread that made the change, so they
-        have to be quick. What one of them raises is logged, and keeps the
-        change neither from the other subscribers nor from whoever made it.
+    :param subscribers: called in the thread that made the change, so they have
+        to be quick. An exception of one of them is logged; the other
+        subscribers are still called, and :meth:`publish` does not raise it.
     """
 
     def __init__(self, subscribers: Sequence[Subscriber] = (log_change,)):
         self._subscribers = tuple(subscribers)
 
     def publish(self, change: StatusChange) -> None:
-        """Tell all subscribers of a committed change."""
+        """Call all subscribers with a committed change."""
         for subscriber in self._subscribers:
             try:
                 subscriber(change)

@@ -14,8 +14,8 @@
 
 The message of each may be shown to the user. It never holds a token, a
 password, another tenant's data, an SQL statement, a stack trace or a file's
-path; the place that meets the error logs what an operator needs beyond that.
-These errors know no HTTP: :mod:`image_replicator.api.http_errors` maps them.
+path. The code that catches the error logs what else an operator needs. These
+errors know no HTTP: :mod:`image_replicator.api.http_errors` maps them.
 """
 
 from image_replicator.errors import ErrorCode
@@ -26,14 +26,14 @@ class ImageReplicatorError(Exception):
 
 
 class ConfigurationError(ImageReplicatorError):
-    """The configuration cannot work; the message names the option."""
+    """The configuration is wrong; the message names the option."""
 
 
 class RequestError(ImageReplicatorError):
     """A user's request cannot be fulfilled.
 
-    :param message: one sentence on what is wrong and, where the user can do
-        something, what.
+    :param message: one sentence that says what is wrong and, if the user can
+        do something, what that is.
     """
 
     def __init__(self, message: str) -> None:
@@ -42,7 +42,7 @@ class RequestError(ImageReplicatorError):
 
 
 class Forbidden(RequestError):
-    """The user's rights do not suffice."""
+    """The user lacks the rights for the request."""
 
 
 class NotFound(RequestError):
@@ -54,11 +54,11 @@ class Conflict(RequestError):
 
 
 class LimitExceeded(RequestError):
-    """More is asked for than the operator allows."""
+    """The request exceeds a limit that the operator set."""
 
 
 class ServiceUnavailable(RequestError):
-    """A service that is needed for the answer does not answer itself."""
+    """A service that the request needs does not answer."""
 
 
 class JobNotFound(NotFound):
@@ -69,7 +69,7 @@ class JobNotFound(NotFound):
 
 
 class DuplicateJob(Conflict):
-    """The same copy is under way."""
+    """A job for the same copy is not over yet."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -79,7 +79,7 @@ class DuplicateJob(Conflict):
 
 
 class NotRetryable(Conflict):
-    """The job is not over, or was successful.
+    """The job cannot be retried: it is not over, or it was successful.
 
     :param status: of the job.
     """
@@ -92,9 +92,9 @@ class NotRetryable(Conflict):
 
 
 class TooManyJobs(LimitExceeded):
-    """A tenant has as many active jobs as it may.
+    """A tenant already has as many active jobs as it may have.
 
-    :param at_most: how many that is.
+    :param at_most: the limit.
     """
 
     def __init__(self, at_most: int) -> None:
@@ -105,18 +105,19 @@ class TooManyJobs(LimitExceeded):
 
 
 class MetadataRefused(Conflict):
-    """The image has a property that cannot be true in another region."""
+    """The image has a property that is only valid in its own region."""
 
 
 class ClaimLost(ImageReplicatorError):
-    """The job is no longer this worker's to change."""
+    """This worker's claim on the job is no longer valid."""
 
 
 class TransferError(ImageReplicatorError):
     """A copy failed.
 
     :param code: the kind of failure.
-    :param message: what happened, fit to be kept with the job and shown.
+    :param message: what happened; it is stored with the job and shown to the
+        user.
     """
 
     def __init__(self, code: ErrorCode, message: str) -> None:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Keystone: where a copy goes, and who the caller is there."""
+"""Requests to Keystone: the region of a copy, and the caller's roles there."""
 
 import contextlib
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 
 _REGION_TAG: Final = "region:"
 
-#: A token got by one of these stands for its user in one project, on purpose.
+#: A token from one of these methods is restricted to one project on purpose.
 #: Not every release of Keystone refuses to rescope it.
 _DELEGATED: Final = frozenset(
     {"application_credential", "ec2credential", "oauth1", "oauth2_credential"}
@@ -59,7 +59,7 @@ class Identity:
             service_type="identity",
             interface=conf.service_auth.valid_interfaces,
             region_name=conf.service_auth.region_name,
-            # The catalogue may have Keystone's endpoint without a version.
+            # Keystone's endpoint in the catalogue may have no version.
             version="3",
             raise_exc=True,
         )
@@ -67,15 +67,15 @@ class Identity:
         self._source_is_checked = False
 
     def access(self) -> access.AccessInfo:
-        """Return our token and what Keystone tells about it.
+        """Return our token, with Keystone's description of it.
 
-        :raises keystoneauth1.exceptions.ClientException: if it gives none.
+        :raises keystoneauth1.exceptions.ClientException: if it returns none.
         """
         ours: access.AccessInfo = self._auth.get_access(self.session)
         return ours
 
     def endpoint(self) -> str:
-        """Return the URL at which Keystone is asked for projects' tags.
+        """Return Keystone's URL, for requests about projects' tags.
 
         :raises keystoneauth1.exceptions.ClientException: if the catalogue
             has none.
@@ -89,7 +89,7 @@ class Identity:
         return url
 
     def image_regions(self) -> frozenset[str]:
-        """Return the regions that offer an image service to us.
+        """Return the regions that have an image service in our catalogue.
 
         :raises ServiceUnavailable: if Keystone does not answer.
         """
@@ -99,15 +99,15 @@ class Identity:
     def destination_region(
         self, project_id: str, source_region: str, wanted: str | None = None
     ) -> str:
-        """Say which region a copy to a project goes to.
+        """Return the destination region of a copy to a project.
 
-        In this order: the one that is asked for, the project's
-        ``region:NAME`` tag, the operator's default, the only other region
-        there is.
+        It is the first of these that is known: the region that the caller asks
+        for, the project's ``region:NAME`` tag, the operator's default, the
+        only other region.
 
-        :param wanted: what the caller asks for, if anything.
-        :raises Conflict: if none of these says, or the region that they
-            name has no image service.
+        :param wanted: the region that the caller asks for, if any.
+        :raises Conflict: if none of these is known, or the region has no image
+            service.
         :raises ServiceUnavailable: if Keystone does not answer.
         """
         region = (
@@ -125,10 +125,10 @@ class Identity:
         return region
 
     def _check_source(self, region: str) -> None:
-        """Log it, once, if the catalogue does not have our own region.
+        """Log once if the catalogue does not have our own region.
 
-        It cannot be known at the start, when nothing is asked of Keystone.
-        Workers may see another interface, so the request is not refused.
+        This cannot be checked at the start, as Keystone is not asked then.
+        Workers may use another interface, so the request is not refused.
         """
         if self._source_is_checked:
             return
@@ -142,7 +142,7 @@ class Identity:
             )
 
     def _only_other_region(self, source_region: str) -> str:
-        """Return the only region beside the source that offers images.
+        """Return the only region besides the source with an image service.
 
         :raises Conflict: if there is none, or more than one.
         """
@@ -176,14 +176,14 @@ class Identity:
     def _tags(self, project_id: str) -> list[str]:
         """Return a project's tags.
 
-        :raises keystoneauth1.exceptions.ClientException: if Keystone does
-            not tell them.
+        :raises keystoneauth1.exceptions.ClientException: if Keystone does not
+            return them.
         """
         reply = self._keystone.get(f"/projects/{project_id}/tags")
         try:
             return [str(tag) for tag in reply.json()["tags"]]
         except (ValueError, LookupError, TypeError) as error:
-            # What answers may be a web page.
+            # The answer may be a web page.
             raise ksa_exc.InvalidResponse(reply) from error
 
     def caller_in_project(
@@ -191,11 +191,11 @@ class Identity:
     ) -> ir_context.RequestContext:
         """Return the caller's context in a project, with the roles there.
 
-        When it is not the token's own project, the caller's token is rescoped
-        to it: nobody can act where that token could not.
+        If it is not the token's own project, the caller's token is rescoped to
+        it, so the caller gets no rights beyond those of the token.
 
-        :raises NotFound: if the project is not there for this caller.
-        :raises Forbidden: if such a token may not be rescoped.
+        :raises NotFound: if the caller has no such project.
+        :raises Forbidden: if the caller's token may not be rescoped.
         :raises ServiceUnavailable: if Keystone does not answer.
         """
         if project_id == context.project_id:
@@ -223,7 +223,7 @@ class Identity:
 def _rescoped(
     auth: v3.Token, session: ksa_session.Session, project_id: str
 ) -> access.AccessInfo:
-    """Get the token's rescoped twin, or say why there is none."""
+    """Return the token rescoped to a project, or raise why there is none."""
     try:
         return auth.get_access(session)
     except (ksa_exc.Unauthorized, ksa_exc.NotFound) as error:
@@ -244,7 +244,7 @@ def _not_rescoped() -> exception.Forbidden:
 
 @contextlib.contextmanager
 def _keystone_answers() -> Iterator[None]:
-    """Turn a Keystone that is away, broken or refuses us into a 503."""
+    """Raise ServiceUnavailable for each failure of Keystone."""
     try:
         yield
     except ksa_exc.ClientException as error:

@@ -12,8 +12,8 @@
 
 """The copy job: its value, its statuses and the changes between them.
 
-This is the vocabulary that the API, the database and the worker share. It
-imports none of them, and does nothing.
+The API, the database and the worker share these types. This module imports
+none of them.
 """
 
 import dataclasses
@@ -25,17 +25,17 @@ from typing import Final
 class JobStatus(enum.StrEnum):
     """The seven statuses of the published API."""
 
-    #: Committed, and waiting for a worker.
+    #: The job is committed, and waits for a worker.
     REPLICATE_REQUESTED = "replicate_requested"
     #: A worker owns the job and copies the image.
     REPLICATING = "replicating"
-    #: The destination's image is whole and verified.
+    #: The destination's image is complete and verified.
     REPLICATED = "replicated"
     #: The user wants the job to stop; no worker has acted on it yet.
     CANCEL_REQUESTED = "cancel_requested"
-    #: A worker removes what is at the destination.
+    #: A worker removes the image at the destination.
     CANCELING = "canceling"
-    #: Nothing is left at the destination.
+    #: The job was canceled, and its image at the destination is removed.
     CANCELED = "canceled"
     #: The copy failed for the reason that is kept with the job.
     ERROR = "error"
@@ -43,9 +43,9 @@ class JobStatus(enum.StrEnum):
 
 _S = JobStatus
 
-#: Every change of status that exists. The database refuses all others.
-#: The way back to ``replicate_requested`` is a worker that gives a job back,
-#: or, from a final status, a user who wants another run of the same job.
+#: Every allowed change of status. The database code refuses all others. A job
+#: returns to ``replicate_requested`` when a worker gives it back, or, from a
+#: final status, when a user asks for another run of it.
 TRANSITIONS: Final[dict[JobStatus, frozenset[JobStatus]]] = {
     _S.REPLICATE_REQUESTED: frozenset({_S.REPLICATING, _S.CANCEL_REQUESTED}),
     _S.REPLICATING: frozenset(
@@ -63,22 +63,22 @@ TRANSITIONS: Final[dict[JobStatus, frozenset[JobStatus]]] = {
     _S.ERROR: frozenset({_S.REPLICATE_REQUESTED}),
 }
 
-#: No worker will do anything with a job in one of these.
+#: The statuses in which a job is over: no worker takes it.
 FINAL: Final[frozenset[JobStatus]] = frozenset(
     {_S.REPLICATED, _S.CANCELED, _S.ERROR}
 )
 
-#: A job in one of these stands in the way of a second, identical copy.
+#: The statuses in which a job prevents a second job for the same copy.
 ACTIVE: Final[frozenset[JobStatus]] = frozenset(JobStatus) - FINAL
 
-#: What a user may cancel.
+#: The statuses in which a user may cancel a job.
 CANCELABLE: Final[frozenset[JobStatus]] = frozenset(
     status
     for status, following in TRANSITIONS.items()
     if _S.CANCEL_REQUESTED in following
 )
 
-#: What a user may have run once more.
+#: The statuses in which a user may have a job run again.
 RETRYABLE: Final[frozenset[JobStatus]] = frozenset(
     status for status in FINAL if TRANSITIONS[status]
 )
@@ -86,13 +86,13 @@ RETRYABLE: Final[frozenset[JobStatus]] = frozenset(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NewJob:
-    """What is known of a copy when it is asked for.
+    """The values of a new job, as they are known from the request.
 
     :ivar source_tenant_id: the project that asked, not the image's owner.
-    :ivar destination_image_name: of the copy; None for the source's own name.
+    :ivar destination_image_name: None for the source image's name.
     :ivar image_size: bytes of the source image.
-    :ivar request_id: of the API request that made the job; the worker logs
-        under it.
+    :ivar request_id: of the API request that created the job; the worker's log
+        has it.
     """
 
     source_image_id: str
@@ -108,11 +108,12 @@ class NewJob:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What shows that the destination's image is the source's.
+    """The hashes that show that both images have the same data.
 
     :ivar algorithm: of both hashes, as Glance's ``os_hash_algo`` names it.
-    :ivar source: hexadecimal, of the source's bytes.
-    :ivar destination: hexadecimal, of what the destination has stored.
+    :ivar source: hexadecimal; of the source image's bytes.
+    :ivar destination: hexadecimal; of the bytes that the destination has
+        stored.
     """
 
     algorithm: str
@@ -122,33 +123,33 @@ class Verification:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job(NewJob):
-    """One copy of an image, as it was when it was read.
+    """The job to copy one image, as it was when it was read.
 
     :ivar destination_image_id: the image at the destination, once it exists.
-    :ivar reserved_image_id: the id under which this attempt creates its
-        image. It is committed before the image is made, and stays until the
-        image is either the job's result or known to be gone, so that no crash
-        leaves an image that nobody knows of.
+    :ivar reserved_image_id: the id with which this attempt creates its image.
+        It is committed before the image is created, and kept until the image
+        is the job's result or is known to be removed. So no crash leaves an
+        image whose id is lost.
     :ivar bytes_copied: bytes that the destination has taken in this attempt.
-    :ivar bytes_per_second: how fast: smoothed while it runs, the mean once it
-        is replicated.
+    :ivar bytes_per_second: the smoothed rate while the copy runs, the mean
+        rate once it is replicated.
     :ivar turn: the job's place in the queue. A tenant's jobs have turns one
         after the other, so that tenants are served in rounds.
-    :ivar slot: which of the places for copies to its region the job has,
-        where their number is limited.
+    :ivar slot: the number of the slot that the job uses in its destination
+        region, if the region's copies are limited.
     :ivar worker_id: the worker that owns the job; None when none does.
     :ivar claim_number: how often a worker has claimed the job. It grows with
-        each claim and never shrinks, as it is half of the fence: no claim
-        that was lost is ever good again.
-    :ivar uncounted_claims: those of them that do not count as attempts of
-        this run: they belong to a run before it, were given back in good
-        order, or were there to cancel.
-    :ivar lease_expires_at: when the job may be taken from its worker.
+        each claim and never shrinks: it is a part of the fence, so a lost
+        claim never becomes valid again.
+    :ivar uncounted_claims: the claims that do not count as attempts of this
+        run: those of earlier runs, those that a worker gave back, and those
+        made to cancel the job.
+    :ivar lease_expires_at: when another worker may take the job.
     :ivar retry_at: until when the job waits after an attempt that failed.
-    :ivar error_code: a short, stable word for why the job, or its attempt
-        before the one that is waited for, failed.
-    :ivar error_message: the same for people, fit to be shown to the user.
-    :ivar created_at: naive UTC, of the database's clock; so are the others.
+    :ivar error_code: the word of the :class:`~.errors.ErrorCode` with which
+        the job, or its latest attempt, failed.
+    :ivar error_message: a sentence on the failure, which the user may see.
+    :ivar created_at: naive UTC, by the database's clock, as all times here.
     """
 
     id: str
@@ -176,15 +177,15 @@ class Job(NewJob):
 
     @property
     def attempts(self) -> int:
-        """How often a worker has begun the copy in this run."""
+        """The number of times that a worker began the copy in this run."""
         return self.claim_number - self.uncounted_claims
 
     @property
     def copy_progress(self) -> int:
         """Whole percent, 0 to 100, of the bytes the destination has taken.
 
-        Rounded down: 100 means all of them. An empty image has no bytes to
-        count, so it is at 100 when it is replicated and at 0 before.
+        It is rounded down, so 100 means all bytes. An empty image is at 100
+        once it is replicated, and at 0 before.
         """
         if self.status is JobStatus.REPLICATED:
             return 100
@@ -197,7 +198,7 @@ class Job(NewJob):
 class Claim:
     """A worker's claim on a job: the fence that each of its writes carries.
 
-    :ivar claim_number: of the job, when it was claimed.
+    :ivar claim_number: the job's ``claim_number`` after the claim.
     """
 
     job_id: str
@@ -209,9 +210,10 @@ class Claim:
 class WorkerDescription:
     """A worker process, as it describes itself to operators.
 
-    :ivar version: of its code.
-    :ivar concurrency: copies that it runs at most at a time.
-    :ivar destination_regions: that it serves, comma-separated; None for all.
+    :ivar version: of the installed package.
+    :ivar concurrency: the most copies that it runs at a time.
+    :ivar destination_regions: the regions that it serves, comma-separated;
+        None for all.
     """
 
     id: str
@@ -223,10 +225,10 @@ class WorkerDescription:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RegisteredWorker(WorkerDescription):
-    """A worker process, as it was when it was last seen.
+    """A worker process, as it last described itself.
 
     :ivar started_at: naive UTC, of the database's clock.
-    :ivar seen_at: its last sign of life; same clock.
+    :ivar seen_at: the time of its last sign of life, by the same clock.
     """
 
     started_at: datetime.datetime

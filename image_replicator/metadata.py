@@ -12,9 +12,9 @@
 
 """Decides which of an image's properties travel with a copy.
 
-A deny-list: what is not named here is copied as it is, user properties,
-tags and ``trait:*`` included. The API asks before it accepts a job and the
-worker asks again when it makes the image, as an image can change in between.
+It is a deny-list: a property that is not named here is copied unchanged, as
+are tags. The API checks before it accepts a job, and the worker checks again
+when it creates the image, as an image can change in between.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ from image_replicator import exception
 Image = Mapping[str, Any]
 SignaturePolicy = Literal["keep", "drop", "refuse"]
 
-#: Glance sets these itself, or refuses them.
+#: Properties that Glance sets itself, or refuses.
 NEVER_SENT: Final = (
     "id",
     "self",
@@ -56,7 +56,7 @@ NEVER_SENT: Final = (
     "os_glance_*",
 )
 
-#: Provenance that is only true at the source.
+#: Properties about an image's origin that are only true at the source.
 DROPPED: Final = (
     "instance_uuid",
     "base_image_ref",
@@ -72,8 +72,8 @@ DROPPED: Final = (
     "cache_in_nova",
 )
 
-#: IDs of things that live in one region. Deleting a copy that names a key of
-#: the key manager could even destroy the source's key.
+#: IDs of objects of one region. Deleting a copy that names a key of the key
+#: manager could even destroy the source's key.
 REFUSED: Final = (
     "kernel_id",
     "ramdisk_id",
@@ -88,24 +88,24 @@ REFUSED: Final = (
 
 SIGNATURE: Final = "img_signature*"
 
-#: Values by which clients unset a property. They name nothing.
+#: Values with which clients unset a property.
 _NOTHING: Final = frozenset({"", "None", "NULL", "null", "[]", "{}"})
 
-#: The properties by which Nova says that volume snapshots hold the data.
+#: The properties with which Nova says that volume snapshots hold the data.
 _VOLUMES: Final = ("block_device_mapping", "bdm_v2")
 
-#: The beginning of the tag of an image that is being filled.
+#: The beginning of the tag that marks an unfinished image.
 _MARK: Final = "image_replicator:"
 
-#: The most characters that Glance lets a tag have.
+#: The most characters that Glance allows in a tag.
 _MAX_TAG: Final = 255
 
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """The operator's choices.
+    """The operator's options on properties.
 
-    :ivar dropped: more names, or shell patterns of names, to leave behind.
+    :ivar dropped: more names, or shell patterns of names, that are not copied.
     :ivar signature: what to do with ``img_signature*``.
     """
 
@@ -114,7 +114,7 @@ class Rules:
 
 
 def rules_from(conf: cfg.ConfigOpts) -> Rules:
-    """Return the operator's choices of ``[transfer]``."""
+    """Return the rules that ``[transfer]`` of the configuration has."""
     return Rules(
         tuple(conf.transfer.dropped_properties),
         conf.transfer.signature_properties,
@@ -134,9 +134,9 @@ def mark(source_region_id: str) -> str:
 def marked(tags: Sequence[str], source_region_id: str) -> list[str]:
     """Return the tags that an image has until it is verified.
 
-    The mark takes the place of one tag, so that an image with as many tags
-    as its project may use has no more than these. The completed image gets
-    all of its own tags instead.
+    The mark replaces one tag, so that an image with as many tags as its
+    project may use does not exceed that limit. The completed image gets all of
+    its own tags.
 
     :param tags: that the completed image will have.
     """
@@ -144,10 +144,10 @@ def marked(tags: Sequence[str], source_region_id: str) -> list[str]:
 
 
 def travelling(image: Image, rules: Rules) -> dict[str, Any]:
-    """Return the part of the source image that its copy is created with.
+    """Return the properties of the source image that its copy gets.
 
-    ``protected`` is not a part of it: it is set last, as it would keep a
-    failed copy from being cleaned up.
+    ``protected`` is not among them. It is set last, as a protected image could
+    not be removed after a failed copy.
 
     :param image: the image as Glance shows it.
     :param rules: the operator's choices.

@@ -12,8 +12,8 @@
 
 """The policy: rules that an operator can override.
 
-The names follow ``service:resource:action``. The target of the jobs'
-rules is the job's tenants: ``source_tenant_id`` asked for the copy,
+The names follow ``service:resource:action``. The target of the jobs' rules has
+the job's tenants: ``source_tenant_id`` asked for the copy,
 ``destination_tenant_id`` gets it.
 """
 
@@ -43,7 +43,8 @@ RETRY: Final = "image_replicator:jobs:retry"
 VERSIONS: Final = "image_replicator:versions:list"
 
 _JOBS: Final = "/v2/extension/image_replicator/jobs"
-# Flat, and the usual case first: each step of a rule costs.
+# These rules are flat, with the usual case first, as each step of a rule takes
+# time.
 _READER_OF_THE_JOB: Final = (
     "(role:reader and project_id:%(source_tenant_id)s) or "
     "(role:reader and project_id:%(destination_tenant_id)s) or "
@@ -126,7 +127,7 @@ _RULES: Final = [
 
 
 def list_rules() -> list[policy.RuleDefault]:
-    """Return every rule, for the sample and for the enforcer."""
+    """Return every rule, for the sample file and for the enforcer."""
     return list(_RULES)
 
 
@@ -134,17 +135,17 @@ def _with_rules(files: Mapping[str, bool]) -> frozenset[str]:
     return frozenset(path for path, has_rules in files.items() if has_rules)
 
 
-#: Seconds after which a change of the policy files counts at the latest.
+#: Seconds after which a change of the policy files is seen at the latest.
 _LOOK_INTERVAL: Final = 5.0
 
-#: Seconds after which the log says again that they cannot be used.
+#: Seconds after which the log repeats that they cannot be used.
 _COMPLAINT_INTERVAL: Final = 60.0
 
 
 class Enforcer:
-    """Asks oslo.policy, with the rules of the last usable policy files.
+    """Checks rules with oslo.policy and the last usable policy files.
 
-    Left alone, oslo.policy uses its defaults when a file has vanished or is
+    oslo.policy itself falls back to the defaults when a file is missing or
     empty, and fails each request while a file is broken.
 
     :param conf: has ``[oslo_policy]``, where the operator's files are named.
@@ -171,8 +172,7 @@ class Enforcer:
             self._in_use = _with_rules(self._files.read())
             self._enforcer = self._load()
         except Exception as error:
-            # What oslo.policy raises for a broken file is whatever its
-            # parsers raise.
+            # For a broken file, oslo.policy raises any error of its parsers.
             raise exception.ConfigurationError(
                 f"[oslo_policy] policy_file: {error}"
             ) from error
@@ -183,7 +183,7 @@ class Enforcer:
         enforcer.register_defaults(list_rules())
         enforcer.load_rules()
         enforcer.check_rules(raise_on_violation=True)
-        # It is replaced as a whole.
+        # It is replaced as a whole when a file changes.
         enforcer.use_conf = False
         return enforcer
 
@@ -194,7 +194,8 @@ class Enforcer:
         target: Mapping[str, str],
     ) -> bool:
         """Tell whether the caller may do ``rule`` to ``target``."""
-        # Not at each request: it costs more than all rules together.
+        # The files are not checked at each request, as that takes longer than
+        # all rules together.
         if self._clock() >= self._look_at:
             self._look_at = self._clock() + _LOOK_INTERVAL
             self._look()
@@ -208,14 +209,14 @@ class Enforcer:
             return False
 
     def _look(self) -> None:
-        """Take over what the operator has changed, if it can be used."""
+        """Load the policy files again if they have changed and can be used."""
         try:
             states = self._files.states()
             self._problem = None
             if states != self._states:
                 self._problem = self._reload(states)
         except Exception as error:
-            # As in __init__; and the files may be unreadable.
+            # The errors of __init__, and that a file cannot be read.
             self._problem = str(error)
         self._complain()
 
@@ -223,7 +224,8 @@ class Enforcer:
         """Read the files again.
 
         :param states: of the files.
-        :returns: why they cannot be used; None if they are used now.
+        :returns: the reason why they cannot be used; None if they are used
+            now.
         """
         found = self._files.read()
         lost = self._in_use - found.keys()
@@ -283,9 +285,9 @@ class Enforcer:
         target: Mapping[str, str],
         not_found: exception.NotFound,
     ) -> None:
-        """Check that the caller may know that something exists.
+        """Check that the caller may know that a thing exists.
 
-        :param not_found: the error of something that does not exist.
+        :param not_found: the error for a thing that does not exist.
         :raises NotFound: ``not_found``, if the policy does not allow it.
         """
         if not self.allows(rule, context, target):

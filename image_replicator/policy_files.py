@@ -12,9 +12,9 @@
 
 """The operator's policy files.
 
-A rule in a file mostly allows less than the default that it replaces. So a
-file that is lost while the process runs, or is cut short while it is written,
-must not let the default come back.
+A rule in a file usually allows less than the default that it replaces. So the
+defaults must not return when a file is lost while the process runs, or is read
+while it is being written.
 """
 
 import os
@@ -27,12 +27,12 @@ from oslo_policy import policy
 
 from image_replicator import exception
 
-#: Path, and what the file system says of the file.
+#: The path of a file, with its inode, size and times.
 State = tuple[str, int, int, int, int]
 
 
 class PolicyFiles:
-    """The files that ``[oslo_policy]`` leads to.
+    """The policy files that ``[oslo_policy]`` names.
 
     :param conf: has ``[oslo_policy]``, registered by oslo.policy.
     """
@@ -41,9 +41,9 @@ class PolicyFiles:
         self._conf = conf
 
     def check(self) -> None:
-        """Check that a file which the operator names is there.
+        """Check that the file which the operator names exists.
 
-        :raises ConfigurationError: if it is not. oslo.policy would go by the
+        :raises ConfigurationError: if it does not. oslo.policy would use the
             defaults.
         """
         name = self._conf.oslo_policy.policy_file
@@ -70,11 +70,12 @@ class PolicyFiles:
     def read(self) -> dict[str, bool]:
         """Return whether each file has rules, by its path.
 
-        A file whose every line is empty or a comment is left out, as it may
-        have been cut short. One that has ``{}`` says that it has no rules.
+        A file with nothing but empty lines and comments is left out, as it may
+        be incomplete. A file with ``{}`` counts as one without rules.
 
         :raises OSError: if a file cannot be read.
-        :raises ValueError: if one is no policy; the message names it.
+        :raises ValueError: if a file has no policy; the message names the
+            file.
         """
         texts = {
             str(path): path.read_text(encoding="utf-8")
@@ -87,7 +88,7 @@ class PolicyFiles:
         }
 
     def _found(self) -> Iterator[tuple[pathlib.Path, os.stat_result]]:
-        """Yield the files that there are."""
+        """Yield the files that exist."""
         for path in self._paths():
             try:
                 yield path, path.stat()

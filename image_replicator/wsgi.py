@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The API on its own: ``image_replicator.wsgi:application``.
+"""The API as its own service: ``image_replicator.wsgi:application``.
 
 ``OS_IMAGE_REPLICATOR_CONFIG_DIR`` names the directory of
 image-replicator.conf and image-replicator-paste.ini, when it is not
@@ -34,7 +34,7 @@ PASTE_FILE: Final = "image-replicator-paste.ini"
 def init_application() -> Any:
     """Build the pipeline of image-replicator-paste.ini.
 
-    :raises SystemExit: if the configuration cannot work.
+    :raises SystemExit: if the configuration is wrong.
     """
     default = pathlib.Path(loading.DEFAULT_CONFIG_FILE)
     directory = pathlib.Path(
@@ -48,7 +48,7 @@ def init_application() -> Any:
     return deploy.loadapp(
         f"config:{directory / PASTE_FILE}",
         name="main",
-        # For our factory, and for auth_token's.
+        # Both our factory and auth_token's read it.
         global_conf={
             "config_file": str(config_file),
             "oslo_config_file": str(config_file),

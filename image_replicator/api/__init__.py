@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The extension as Paste builds it: a filter in Glance, or on its own.
+"""Paste factories: the API as a filter in Glance, or as its own service.
 
-Paste calls a factory while the process starts. It reads and checks the
-configuration, and neither opens a connection nor starts a thread, as
-Glance's server forks afterwards.
+Paste calls a factory while the process starts. The factory reads and checks
+the configuration. It opens no connection and starts no thread, as Glance's
+server forks afterwards.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ Built = TypeVar("Built")
 
 
 class Extension:
-    """Answers the paths below its base path; all others go to Glance.
+    """Serves the paths below its base path; Glance serves all others.
 
     :param app: the rest of Glance's pipeline.
     """
@@ -70,8 +70,8 @@ def filter_factory(
     """Build the filter that goes into Glance's api-paste.ini.
 
     :param local_conf: ``config_file``, the path of image-replicator.conf.
-    :raises SystemExit: if the configuration cannot work; the message names
-        the option.
+    :raises SystemExit: if the configuration is wrong; the message names the
+        option.
     """
     return lambda app: _start(
         lambda conf: wrap(app, conf), {**global_conf, **local_conf}
@@ -81,7 +81,7 @@ def filter_factory(
 def app_factory(
     global_conf: Mapping[str, str], **local_conf: str
 ) -> WSGIApplication:
-    """Build the application that runs on its own, behind auth_token.
+    """Build the application that runs as its own service, behind auth_token.
 
     Parameters and errors are those of :func:`filter_factory`.
     """
@@ -89,7 +89,7 @@ def app_factory(
 
 
 def wrap(app: WSGIApplication, conf: cfg.ConfigOpts) -> Extension:
-    """Wrap a Glance, and ask it for source images in this process."""
+    """Return the filter around Glance; it asks that Glance for images."""
 
     def ask_factory(
         environ: Mapping[str, Any], context: ir_context.RequestContext
@@ -102,7 +102,7 @@ def wrap(app: WSGIApplication, conf: cfg.ConfigOpts) -> Extension:
 
 
 def stand_alone(conf: cfg.ConfigOpts) -> WSGIApplication:
-    """Serve the extension's own paths; Glance is asked over HTTP."""
+    """Return the application without Glance; it asks Glance over HTTP."""
     keystone = identity.Identity(conf)
 
     def ask_factory(
@@ -140,7 +140,7 @@ def _resource(
 def _start(
     build: Callable[[cfg.ConfigOpts], Built], settings: Mapping[str, str]
 ) -> Built:
-    """Build from the configuration file, or stop the process saying why."""
+    """Build from the configuration file; exit with a message on an error."""
     config_file = settings.get("config_file", loading.DEFAULT_CONFIG_FILE)
     try:
         return build(loading.load(config_file=config_file))

@@ -12,8 +12,8 @@
 
 """The checks that a request for a copy must pass.
 
-They are made before a job is queued, be it new or another run of one: both
-make an image in the destination tenant.
+They are made before a new job, or another run of a job, is queued: each
+creates an image in the destination tenant.
 """
 
 from typing import Any
@@ -62,15 +62,15 @@ class Admission:
 
         :param image_id: of the source image, in our own region.
         :param tenant_id: of the destination.
-        :param region: of the destination; None where the caller leaves it to
-            the tenant's tag or the operator.
+        :param region: of the destination; None if the caller names none, so
+            that the tenant's tag or the operator's default is used.
         :returns: the source image, and the region that its copy goes to.
-        :raises BadRequest: if the image is there already.
+        :raises BadRequest: if the image is in the destination region already.
         :raises Forbidden: if the caller's roles do not suffice.
-        :raises NotFound: if the caller sees no such image or tenant.
+        :raises NotFound: if the caller can see no such image or tenant.
         :raises Conflict: if the image cannot be copied, or the destination
             cannot take it.
-        :raises LimitExceeded: if the image is larger than copies may be.
+        :raises LimitExceeded: if the image is larger than the operator allows.
         :raises ServiceUnavailable: if Keystone or the source's image service
             does not answer.
         """
@@ -106,7 +106,7 @@ class Admission:
     def _authorize_destination(
         self, context: ir_context.RequestContext, tenant_id: str
     ) -> None:
-        """Check the policy with the roles that the caller has there."""
+        """Check the policy with the caller's roles in the destination."""
         self._enforcer.authorize(
             policy.CREATE_AT_DESTINATION,
             self._identity.caller_in_project(tenant_id, context),
@@ -116,12 +116,13 @@ class Admission:
     def _open_region(
         self, image: images.Image, tenant_id: str, wanted: str | None
     ) -> str:
-        """Return the region of the copy, if it can take it."""
+        """Return the region of the copy, if its image service can be used."""
         ours = self._conf.region_id
         region = self._identity.destination_region(tenant_id, ours, wanted)
         if region == ours:
-            # Our own region is up: it has just shown us the image. Asking
-            # it over HTTP would wait for ourselves, if it has one thread.
+            # Our own region is available, as it has just shown us the image.
+            # If its server has a single thread, a request over HTTP would wait
+            # for this very one.
             if tenant_id == image.get("owner"):
                 raise http_errors.BadRequest(
                     "The image is in this tenant and region already."

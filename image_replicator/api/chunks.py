@@ -12,9 +12,9 @@
 
 """Bodies that come in chunks (``Transfer-Encoding: chunked``).
 
-WSGI itself cannot read them, as it takes the length from the headers. Servers
-have two ways beyond it: most end ``wsgi.input`` where the body ends, and say
-so by ``wsgi.input_terminated``; uWSGI has a function of its own.
+The WSGI specification has no way to read them, as it takes the length from the
+headers. Servers add one of two ways: most end ``wsgi.input`` where the body
+ends, and set ``wsgi.input_terminated``; uWSGI has a function of its own.
 """
 
 import functools
@@ -35,11 +35,11 @@ def are_sent(environ: Mapping[str, Any]) -> bool:
 def read(environ: Mapping[str, Any], limit: int) -> bytes:
     """Return the body of a request that sends it in chunks.
 
-    :param limit: bytes; no more than one piece beyond it is read.
-    :returns: the body; its beginning, longer than ``limit``, where it is
-        longer.
+    :param limit: the most bytes of the body; at most one chunk more is read.
+    :returns: the body; if it is longer than ``limit``, its beginning, which is
+        longer than ``limit`` as well.
     :raises LengthRequired: if the server cannot read it.
-    :raises OSError: if it ends too early.
+    :raises OSError: if the body ends too early.
     """
     next_piece = _reader(environ, limit + 1)
     body = b""
@@ -55,7 +55,7 @@ def _reader(environ: Mapping[str, Any], size: int) -> Callable[[], bytes]:
     if environ.get("wsgi.input_terminated"):
         return functools.partial(environ["wsgi.input"].read, size)
     try:
-        # It exists in uWSGI's own processes alone.
+        # The module exists only in processes of uWSGI.
         uwsgi: Any = importlib.import_module("uwsgi")
     except ImportError:
         raise http_errors.LengthRequired(

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Errors as HTTP answers.
+"""Errors as HTTP responses.
 
-The errors of the domain know no HTTP; the table here says which status each
-of them is. Errors that only HTTP has are defined here as well.
+The errors of the domain do not know HTTP; the table here maps each of them to
+a status. Errors that belong to HTTP alone are defined here as well.
 """
 
 from collections.abc import Mapping
@@ -43,10 +43,10 @@ STATUSES: Final[Mapping[type[exception.RequestError], HTTPStatus]] = {
 
 
 class APIError(Exception):
-    """An answer other than success.
+    """A response that reports an error.
 
     :param message: one sentence, shown to the caller.
-    :param headers: of the answer, beside those that every answer has.
+    :param headers: of the response, in addition to those of every response.
     """
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
@@ -71,7 +71,7 @@ class Unauthorized(APIError):
     status = HTTPStatus.UNAUTHORIZED
 
     def __init__(self) -> None:
-        # The reference page's words, to the letter.
+        # This is the text of the reference page, unchanged.
         super().__init__("Authentication required.", {"Vary": "X-Auth-Token"})
 
 
@@ -96,13 +96,13 @@ class NotAcceptable(APIError):
 
 
 class LengthRequired(APIError):
-    """The request has a body that the server reads by its length alone."""
+    """The request has no length, which the server needs to read its body."""
 
     status = HTTPStatus.LENGTH_REQUIRED
 
 
 class PayloadTooLarge(APIError):
-    """The request has a larger body than is read."""
+    """The request's body is larger than the limit."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
@@ -116,9 +116,10 @@ class DomainError(APIError):
 
 
 def api_error(error: Exception, request_id: str) -> APIError:
-    """Return the answer for an error that a request ended in.
+    """Return the response for an error of a request.
 
-    :param request_id: all that the caller is told of an unexpected error.
+    :param request_id: the response to an unexpected error says no more than
+        this.
     """
     if isinstance(error, APIError):
         return error

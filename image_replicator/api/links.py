@@ -12,9 +12,9 @@
 
 """Links to resources of the API.
 
-A link never takes its host from the request: the client chooses the ``Host``
-header, and another client or a cache may be given the link. A prefix that
-``http_proxy_to_wsgi`` or the server puts into ``SCRIPT_NAME`` stays.
+The host of a link never comes from the request: the client chooses the
+``Host`` header, and another client or a cache may get the link. A prefix that
+``http_proxy_to_wsgi`` or the server puts into ``SCRIPT_NAME`` is kept.
 """
 
 from typing import Final
@@ -30,7 +30,7 @@ from image_replicator import catalogue
 
 LOG = logging.getLogger(__name__)
 
-#: Users are given the address that is meant for them.
+#: Links have the address that the catalogue has for users.
 _INTERFACES: Final = ["public", "internal"]
 
 
@@ -38,7 +38,7 @@ class Links:
     """Makes links.
 
     :param conf: of the image replicator.
-    :param session: has our own credentials, for the catalogue.
+    :param session: has our own credentials, to read the catalogue.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Links:
         self._catalogue = catalogue.Catalogue(session, _INTERFACES)
 
     def href(self, request: webob.Request, path: str) -> str:
-        """Return a link for a body.
+        """Return a link for the body of a response.
 
-        :param path: begins with a slash, and is without a proxy's prefix.
-        :returns: a URL below ``[api] public_endpoint``; a path, where that is
-            not set.
+        :param path: begins with a slash, and has no prefix of a proxy.
+        :returns: a URL below ``[api] public_endpoint``; a path if that is not
+            set.
         """
         endpoint: str | None = self._conf.api.public_endpoint
         return self._below(endpoint, request, path)
@@ -60,20 +60,20 @@ class Links:
     def location(self, request: webob.Request, path: str) -> str:
         """Return a link for the header ``Location``.
 
-        Middleware around us, such as auth_token, makes a URL of a path that
-        stands there, with the request's ``Host``. So this one is below the
-        endpoint that the catalogue has, where ``public_endpoint`` is not set.
+        Middleware around us, such as auth_token, turns a path in this header
+        into a URL with the request's ``Host``. So the link is a URL below the
+        catalogue's endpoint if ``public_endpoint`` is not set.
 
-        :returns: a path, where the catalogue cannot be had either.
+        :returns: a URL; a path if the catalogue is not available either.
         """
         endpoint = self._conf.api.public_endpoint or self._catalogued()
         return self._below(endpoint, request, path)
 
     @staticmethod
     def path(request: webob.Request, path: str) -> str:
-        """Return a link that begins with no host."""
+        """Return a link without a host."""
         prefix = request.environ.get("SCRIPT_NAME", "").encode("latin-1")
-        # Two slashes at the beginning would make a host of what follows.
+        # After two slashes at the beginning, a client would read a host.
         quoted = parse.quote(prefix.strip(b"/"))
         return f"/{quoted}{path}" if quoted else path
 
@@ -85,7 +85,7 @@ class Links:
         return f"{endpoint.rstrip('/')}{path}"
 
     def _catalogued(self) -> str | None:
-        """Return the endpoint of our own image service, if it is known."""
+        """Return our own image service's endpoint; None if it is not known."""
         region: str = self._conf.region_id
         try:
             return self._catalogue.image_url(region)

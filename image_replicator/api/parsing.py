@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The query and the body of a request."""
+"""Parses the query and the body of a request."""
 
 import functools
 import json
@@ -25,16 +25,16 @@ from image_replicator.api import http_errors
 from image_replicator.api import router
 from image_replicator.api import schemas
 
-#: Bytes. The largest body that makes sense has ids and a name in it.
+#: The most bytes of a body. The longest useful one has some ids and a name.
 MAX_BODY: Final = 64 * 1024
 
 
 def query(
     request: webob.Request, schema: router.Schema | None
 ) -> dict[str, str]:
-    """Return the query as the schema allows it.
+    """Return the parsed query, checked against the schema.
 
-    :param schema: None where no query is read.
+    :param schema: None if the operation reads no query.
     :raises BadRequest: if it is not valid.
     """
     if schema is None:
@@ -52,21 +52,21 @@ def query(
 class Body:
     """The JSON body of a request, read when it is first needed.
 
-    Each use raises an :class:`~image_replicator.api.http_errors.APIError`
-    when the body cannot be read or is not valid.
+    Each method raises an :class:`~image_replicator.api.http_errors.APIError`
+    if the body cannot be read or is not valid.
     """
 
     def __init__(self, request: webob.Request) -> None:
         self._request = request
 
     def one_key(self, known: Sequence[str]) -> str:
-        """Return the only key, which is one of those that are known."""
+        """Return the body's only key, which must be one of the known ones."""
         return schemas.one_key(self._parsed, known)
 
     def validated(self, schema: router.Schema | None) -> dict[str, Any]:
-        """Return the body as the schema allows it.
+        """Return the parsed body, checked against the schema.
 
-        :param schema: None where no body is read.
+        :param schema: None if the operation reads no body.
         """
         if schema is None:
             return {}

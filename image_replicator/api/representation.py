@@ -21,7 +21,7 @@ from typing import Final
 from image_replicator import jobs
 from image_replicator.api import versions
 
-#: Version 1.0 of a job, frozen.
+#: The keys of a job in version 1.0, which does not change.
 _KEYS_1_0: Final = (
     "copy_progress",
     "destination_image_id",
@@ -43,8 +43,8 @@ def represent(
 ) -> dict[str, Any]:
     """Return a job as a version shows it.
 
-    :param positions: places in the queue, by the job's id, of jobs that
-        wait; not looked at in 1.0.
+    :param positions: places in the queue, by the job's id, of the jobs that
+        wait; not used in 1.0.
     """
     shown = {"job_id": job.id} | {key: getattr(job, key) for key in _KEYS_1_0}
     if version >= versions.V1_1:
@@ -61,14 +61,14 @@ def represent(
 
 
 def _time(value: datetime.datetime | None) -> str | None:
-    """Return a time as Glance writes it: whole seconds, UTC."""
+    """Return a time in Glance's format: UTC, in whole seconds."""
     if value is None:
         return None
     return f"{value.isoformat(timespec='seconds')}Z"
 
 
 def _eta(job: jobs.Job) -> int | None:
-    """Return the seconds that the copy will still take, rounded up."""
+    """Return the seconds until the copy is likely to end, rounded up."""
     if job.status is not jobs.JobStatus.REPLICATING:
         return None
     if not job.bytes_per_second:

@@ -10,11 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""One request, from its headers to its answer.
+"""The WSGI application: handles a request from its headers to its response.
 
-Authenticate, find the operation and what its path names, authorise, parse,
-validate, call, answer. The policy is asked before the body is validated: a
-caller without rights learns nothing from validation.
+The steps are: authenticate, find the operation and the thing that its path
+names, authorise, parse, validate, call, respond. The policy is checked before
+the body is validated, so a caller without rights learns nothing from
+validation.
 """
 
 import dataclasses
@@ -42,12 +43,13 @@ from image_replicator.images import caller
 
 LOG = logging.getLogger(__name__)
 
-#: How to ask an image service as the caller: from the environ and the caller.
+#: Returns the way to ask an image service as the caller, given the environ and
+#: the caller.
 AskFactory = Callable[
     [Mapping[str, Any], ir_context.RequestContext], caller.Ask
 ]
 
-#: The type of what a path names; None for a path that names nothing.
+#: The type of the thing that a path names; None for a path without an ID.
 Named = TypeVar("Named")
 
 
@@ -55,9 +57,9 @@ Named = TypeVar("Named")
 class Item(Generic[Named]):
     """A thing that the ID in a path names.
 
-    :ivar target: what the policy's rules see of it.
-    :ivar not_found: the error for a caller who may not know that it exists:
-        the same as if it did not.
+    :ivar target: the target of the policy's rules.
+    :ivar not_found: the error for a caller who may not know that it exists; it
+        is the same as if it did not exist.
     """
 
     named: Named
@@ -67,11 +69,12 @@ class Item(Generic[Named]):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Call(Generic[Named]):
-    """The arguments of an action, all of them authorised and valid.
+    """The arguments of an action, authorised and validated.
 
-    :ivar version: of the API, that the request speaks.
+    :ivar version: of the API, for this request.
     :ivar tenant_id: the project that the caller's token is scoped to.
-    :ivar named: what the path's ID names; None for a path without one.
+    :ivar named: the thing that the path's ID names; None for a path without an
+        ID.
     :ivar images: the source region's images, as the caller sees them.
     """
 
@@ -86,13 +89,13 @@ class Call(Generic[Named]):
 
 
 class Controller:
-    """Has a method for each of a resource's actions in ROUTES.
+    """Base of controllers: each has a method for each action in ROUTES.
 
-    Each takes a :class:`Call` and returns the response.
+    Each such method takes a :class:`Call` and returns the response.
     """
 
     def target(self, tenant_id: str) -> Mapping[str, str]:
-        """Return what the rules see where the path has no ID.
+        """Return the target of the rules for a path without an ID.
 
         :param tenant_id: the project that the caller's token is scoped to.
         """
@@ -100,16 +103,16 @@ class Controller:
 
 
 class ItemController(Controller):
-    """A controller of things that have IDs.
+    """Base of the controllers of things that have IDs.
 
-    :cvar show_rule: who may not do this to a thing must not learn that it
-        exists.
+    :cvar show_rule: a caller to whom this rule denies a thing must not learn
+        that it exists.
     """
 
     show_rule: ClassVar[str]
 
     def find(self, item_id: str) -> Item[Any]:
-        """Return the thing that an ID names.
+        """Return the thing that has an ID.
 
         :raises NotFound: if there is none.
         """
@@ -117,9 +120,9 @@ class ItemController(Controller):
 
 
 class Resource:
-    """The operations of a table of routes as a WSGI application.
+    """The WSGI application that serves a table of routes.
 
-    :param controllers: by the names that the table has for them.
+    :param controllers: by their names in the table.
     """
 
     def __init__(
@@ -143,7 +146,7 @@ class Resource:
         request_id = (
             known.request_id if known else oslo_context.generate_request_id()
         )
-        # Until a version is agreed on, the answer is one of the first.
+        # Until the version is known, the response is of the first one.
         version = versions.VERSIONS[0]
         try:
             context = _authenticated(known, environ)
@@ -192,9 +195,9 @@ class Resource:
         context: ir_context.RequestContext,
         path: Mapping[str, str],
     ) -> Item[Any] | None:
-        """Return what the path names, if it names anything.
+        """Return the thing that the path names; None for a path without an ID.
 
-        :raises NotFound: if there is no such thing for this caller.
+        :raises NotFound: if it does not exist, or the caller may not see it.
         """
         if not path:
             return None
@@ -213,10 +216,10 @@ class Resource:
         target: Mapping[str, str],
         body: parsing.Body,
     ) -> router.Route:
-        """Return the row that the request asks for, if the policy allows it.
+        """Return the route that the request asks for, if the policy allows it.
 
-        :raises Forbidden: if it does not. A caller who may do none of a
-            path's actions learns nothing of what is wrong with the body.
+        :raises Forbidden: if it does not. A caller who may do none of a path's
+            actions is not told of errors in the body.
         """
         by_key = {route.key: route for route in routes if route.key}
         if not by_key:
@@ -255,7 +258,7 @@ def _tenant_of(context: ir_context.RequestContext) -> str:
 
 
 def _checked_path(request: webob.Request) -> webob.Request:
-    """Return the request, if its path can be read as UTF-8 at all."""
+    """Return the request, if its path is valid UTF-8."""
     try:
         _ = request.path_info
     except UnicodeDecodeError as error:

@@ -12,7 +12,7 @@
 
 """Responses: JSON, and errors in the form that the caller accepts.
 
-Programs that nobody can change parse them, so they are exact to the byte.
+Old clients parse them, so their bytes must not change.
 """
 
 import json
@@ -34,12 +34,12 @@ _CHARSET: Final = re.compile(r";\s*charset=[^,;]*", re.IGNORECASE)
 
 
 def json_response(body: Any, status: int = 200) -> webob.Response:
-    """Answer with JSON: keys sorted, ``", "`` and ``": "`` between them."""
+    """Return a JSON response: sorted keys, a blank after each separator."""
     return _response(json.dumps(body, sort_keys=True), _JSON, status)
 
 
 def empty_response(status: int = 204) -> webob.Response:
-    """Answer with nothing but a status."""
+    """Return a response with a status and no body."""
     response = webob.Response(status=status)
     del response.content_type
     return response
@@ -48,11 +48,11 @@ def empty_response(status: int = 204) -> webob.Response:
 def error_response(
     request: webob.Request, error: http_errors.APIError
 ) -> webob.Response:
-    """Answer with an error, in the form that the caller accepts.
+    """Return an error response, in the form that the caller accepts.
 
-    Without an ``Accept`` header that is plain text, as in the reference
-    page; whoever accepts anything but text gets the JSON that the old client
-    can parse, and it can parse no other.
+    Without an ``Accept`` header it is plain text, as in the reference page. A
+    caller that accepts anything but text gets JSON, in the one form that the
+    old client can parse.
     """
     status = error.status
     if _wants_text(request):
@@ -71,10 +71,10 @@ def error_response(
 
 
 def forbid_caching(response: webob.Response) -> None:
-    """Tell caches that the response is for this caller alone.
+    """Tell caches that the response is for this caller only.
 
-    The 401 is for every caller without a token, and as the reference page
-    has it.
+    The 401 is the same for every caller without a token, and stays as the
+    reference page has it.
     """
     status = response.status_int
     if status == HTTPStatus.UNAUTHORIZED:
@@ -87,10 +87,10 @@ def forbid_caching(response: webob.Response) -> None:
 def send(
     response: webob.Response, environ: Mapping[str, Any], start_response: Any
 ) -> Iterable[bytes]:
-    """Send a response as it is.
+    """Send a response without a change to its headers.
 
-    WebOb's own way makes a URL of a ``Location`` that is a path, with the
-    host that the client claims to have asked.
+    WebOb itself would turn a path in ``Location`` into a URL, with the host
+    that the client sent.
     """
     start_response(response.status, response.headerlist)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else response.app_iter
@@ -100,7 +100,8 @@ def _wants_text(request: webob.Request) -> bool:
     accepted = request.headers.get("Accept", "").strip()
     if not accepted:
         return True
-    # WebOb matches a parameter only with the very same one of an offer.
+    # WebOb matches a type with a parameter only with an offer that has the
+    # same one.
     accept = acceptparse.create_accept_header(_CHARSET.sub("", accepted))
     offers = accept.acceptable_offers([_JSON, _TEXT])
     return bool(offers) and offers[0][0] == _TEXT

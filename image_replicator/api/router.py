@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Paths to operations.
+"""The routes: the operation of each method and path.
 
-One row of ROUTES is the whole contract of an operation: method, path, the
-version that brought it, the controller's action, the policy rule that allows
-it, and the schemas of its query and body. A path for several actions has one
-row for each; the only key of the request's body says which is meant.
+One row of ROUTES describes an operation: method, path, the version that added
+it, the controller's action, the policy rule that allows it, and the schemas of
+its query and body. A path with several actions has one row for each; the only
+key of the request's body names the action.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ JOBS_PATH: Final = f"{BASE_PATH}/jobs"
 
 
 Schema = Mapping[str, Any]
-#: Schemas, each by the version of the API that brought it.
+#: Schemas, by the version of the API that added each.
 Schemas = Mapping[versions.Version, Schema]
 
 
@@ -46,11 +46,10 @@ Schemas = Mapping[versions.Version, Schema]
 class Route:
     """One operation.
 
-    :ivar key: the body's only key, where the path has more than one action;
-        else None.
-    :ivar since: the version that brought it; older ones do not have it.
-    :ivar queries: JSON Schemas of the query; none where none is read.
-    :ivar bodies: JSON Schemas of the body; none where none is read.
+    :ivar key: the body's only key, if the path has several actions; else None.
+    :ivar since: the version that added it; older versions do not have it.
+    :ivar queries: JSON Schemas of the query; empty if no query is read.
+    :ivar bodies: JSON Schemas of the body; empty if no body is read.
     """
 
     method: str
@@ -73,7 +72,7 @@ class Route:
 
 
 def _newest(schemas: Schemas, version: versions.Version) -> Schema | None:
-    """Return the newest schema that a version has, if any."""
+    """Return the newest schema that a version has; None if it has none."""
     known = [since for since in schemas if since <= version]
     return schemas[max(known)] if known else None
 
@@ -133,7 +132,7 @@ ROUTES: Final = (
 
 
 def is_ours(path: str) -> bool:
-    """Tell whether a path is below the base path, known or not."""
+    """Tell whether a path is below the base path, even if it has no route."""
     return path == BASE_PATH or path.startswith(BASE_PATH + "/")
 
 
@@ -157,7 +156,8 @@ class Router:
                 operation=name,
                 conditions={"method": [route.method]},
             )
-        # A second, without methods, tells a wrong method from a wrong path.
+        # A second route, without methods, tells a wrong method from a wrong
+        # path.
         self._paths = mapper.Mapper(register=False)
         for path in dict.fromkeys(route.path for route in known):
             methods = [route.method for route in known if route.path == path]
@@ -167,11 +167,12 @@ class Router:
     def match(
         self, request: webob.Request
     ) -> tuple[Sequence[Route], dict[str, str]]:
-        """Return the rows of a method and path, and the path's variables.
+        """Return the routes of a method and path, and the path's variables.
 
-        :returns: one row, or each action's row where the path has actions.
+        :returns: one route, or the route of each action if the path has
+            several.
         :raises NotFound: if there is no such path.
-        :raises MethodNotAllowed: if there is, with other methods.
+        :raises MethodNotAllowed: if the path exists with other methods only.
         """
         found = self._mapper.match(request.path_info, request.environ)
         if found:

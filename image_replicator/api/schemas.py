@@ -24,28 +24,29 @@ from image_replicator.api import http_errors
 from image_replicator.db import listing
 from image_replicator.jobs import JobStatus
 
-# A description is what the caller is told. \Z, as Python's $ would let a
-# newline pass behind the value.
+# The caller sees the description in an error. The patterns end with \Z, as
+# Python's $ would allow a newline behind the value.
 _UUID: Final = {
     "type": "string",
     "pattern": r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z",
     "description": "a UUID",
 }
-#: A project's id goes into a path of Keystone's, so it must be harmless there.
+#: A project's id becomes a part of a path in Keystone, so it has no character
+#: with a meaning there.
 _TENANT_ID: Final = {
     "type": "string",
     "pattern": r"^[A-Za-z0-9_-]{1,64}\Z",
     "description": "the ID of a project",
 }
-#: PostgreSQL takes no NUL in a text.
+#: PostgreSQL stores no NUL in a text.
 _NAME: Final = {
     "type": "string",
     "pattern": r"^[^\x00-\x1f\x7f]{0,255}\Z",
     "description": "at most 255 characters, none of them a control character",
 }
 
-#: Names of new things are stricter than those that may be searched for: no C1
-#: control characters, and none of the surrogates, which JSON lets stand alone.
+#: A new name is checked more strictly than one in a filter: it may have no C1
+#: control characters, and no lone surrogates, which JSON allows.
 _NO_CONTROLS: Final = r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 #: Glance refuses characters of four bytes in UTF-8, whatever its database.
 _NO_FOUR_BYTES: Final = (
@@ -119,16 +120,16 @@ LIST_JOBS: Final = {
     "additionalProperties": False,
 }
 
-#: Characters of an unknown key that are repeated to the caller.
+#: The most characters of an unknown key that an error repeats.
 _MAX_KEY: Final = 40
 
 
 def validate(
     instance: Any, schema: Mapping[str, Any], name: str
 ) -> dict[str, Any]:
-    """Return an instance that a schema allows.
+    """Return the instance if the schema allows it.
 
-    :param name: of the instance in the error: ``body`` or ``query``.
+    :param name: the instance's name in the error: ``body`` or ``query``.
     :raises BadRequest: with one sentence on what is wrong and where.
     """
     validator = jsonschema.Draft202012Validator(schema)
@@ -140,10 +141,10 @@ def validate(
 
 
 def one_key(body: Any, known: Sequence[str]) -> str:
-    """Return the only key of a body that names one action.
+    """Return the only key of a body, which names the action.
 
-    :param known: the keys that there are.
-    :raises BadRequest: unless the body is an object with one of them.
+    :param known: the keys of all actions.
+    :raises BadRequest: if the body is not an object with exactly one of them.
     """
     if not isinstance(body, dict):
         raise _invalid("body", "it must be a JSON object.")
@@ -163,7 +164,7 @@ def _invalid(name: str, sentence: str) -> http_errors.BadRequest:
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:
-    """Return an error of jsonschema as a sentence for the caller."""
+    """Return the sentence for the caller on an error of jsonschema."""
     rule: Any = error.schema
     where = " ".join(f"{key}" for key in error.absolute_path) or "it"
     if error.validator == "required":
@@ -177,7 +178,7 @@ def _sentence(error: jsonschema.ValidationError) -> str:
 
 
 def _unknown_key(given: Iterable[str], known: Sequence[str]) -> str:
-    """Return a sentence on the first key that is not known."""
+    """Return the sentence for the caller on the first unknown key."""
     unknown = min(key for key in given if key not in known)
     return (
         f"{unknown[:_MAX_KEY]!a} is not known here; known are "

@@ -27,8 +27,8 @@ Version = microversion_parse.Version
 V1_0: Final = Version(1, 0)
 V1_1: Final = Version(1, 1)
 
-#: Oldest first. A request that asks for none gets the first, for ever.
-#: Rows of ROUTES, schemas and keys of a job name the version that added them.
+#: All versions, oldest first. A request that asks for none always gets the
+#: first. Routes, schemas and keys of a job name the version that added them.
 VERSIONS: Final = (V1_0, V1_1)
 
 _NAMES: Final = [str(version) for version in VERSIONS]
@@ -37,7 +37,7 @@ _NAMES: Final = [str(version) for version in VERSIONS]
 def negotiate(request: webob.Request) -> Version:
     """Return the version that the request asks for.
 
-    :raises BadRequest: if the header is no version.
+    :raises BadRequest: if the header has no version.
     :raises NotAcceptable: if there is no such version.
     """
     if HEADER not in request.headers:
@@ -61,8 +61,7 @@ def negotiate(request: webob.Request) -> Version:
 def announce(response: webob.Response, version: Version) -> None:
     """Name the version in the response's headers.
 
-    The 401 has a ``Vary`` already: it is the reference page's, and the same
-    in every version.
+    The 401 already has a ``Vary``, and is the same in every version.
     """
     response.headers[HEADER] = f"{SERVICE_TYPE} {version}"
     response.headers.setdefault("Vary", HEADER)

@@ -10,17 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What operators may give image-replicator-manage as an argument."""
+"""The types of arguments of image-replicator-manage."""
 
 import argparse
 from collections.abc import Callable
 
 
 def age(bound: int) -> Callable[[str], float]:
-    """Return what reads an age.
+    """Return the function that parses an age.
 
-    :param bound: that it is below, so that the moment which is so long ago
-        lies within calendars.
+    :param bound: the age must be below it, so that its date is valid.
     """
 
     def read(text: str) -> float:
@@ -28,7 +27,7 @@ def age(bound: int) -> Callable[[str], float]:
             number = float(text)
         except ValueError:
             number = -1
-        # NaN is not either.
+        # This comparison is false for NaN, too.
         if not 0 <= number < bound:
             raise argparse.ArgumentTypeError(
                 f"{text!r} is not a number from 0 to {bound}"
@@ -39,7 +38,7 @@ def age(bound: int) -> Callable[[str], float]:
 
 
 def count(text: str) -> int:
-    """Read a number of things, one at least."""
+    """Parse a whole number above 0."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a whole number above 0"

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""image-replicator-manage worker: looks at the workers."""
+"""image-replicator-manage worker: lists the workers."""
 
 from typing import Any
 from typing import Final
@@ -56,7 +56,7 @@ def _record(listed: workers.ListedWorker, lease_time: float) -> dict[str, Any]:
         "jobs": list(listed.job_ids),
         "started_at": worker.started_at.isoformat(timespec="seconds"),
         "seconds_since_heartbeat": round(listed.silence, 1),
-        # Its jobs are taken from it by now.
+        # By now other workers may have taken its jobs.
         "silent": listed.silence > lease_time,
     }
 

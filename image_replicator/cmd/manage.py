@@ -10,11 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""image-replicator-manage: looks after the database, and what hangs on it.
+"""image-replicator-manage: manages the database, its workers and orphans.
 
-What begins with ``db`` is here, ``worker`` is in fleet, ``image`` in orphans.
-Each command is a function that takes the configuration, with the arguments in
-``conf.command``, and returns the exit status.
+The ``db`` commands are in this module, the ``worker`` ones in ``fleet`` and
+the ``image`` ones in ``orphans``. Each command is a function that takes the
+configuration, with the arguments in ``conf.command``, and returns the exit
+status.
 """
 
 import datetime
@@ -36,7 +37,7 @@ from image_replicator.db import database
 from image_replicator.db import migration
 from image_replicator.db import stores
 
-#: Databases' calendars reach back further.
+#: An age below this many days is always a date that databases can hold.
 _DAYS: Final = 365000
 
 
@@ -130,8 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             prog=output.PROG,
             cli_opts=[command],
         )
-        # The output is for what was asked; it goes on without Alembic's
-        # account of it.
+        # The output has the result of the command, without Alembic's messages.
         conf.set_default("use_stderr", True)
         conf.set_default(
             "default_log_levels", [*conf.default_log_levels, "alembic=WARN"]

@@ -54,9 +54,10 @@ _HOURS: Final = 1000000
 
 
 class _Cleaner:
-    """Finds, and may remove, the orphans of all regions.
+    """Finds the orphans of all regions, and removes them if asked to.
 
-    :ivar failed: whether something could not be looked at or removed.
+    :ivar failed: whether an image or a region could not be read, or an image
+        could not be removed.
     """
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
@@ -77,7 +78,7 @@ class _Cleaner:
         self.failed = False
 
     def run(self) -> Iterator[dict[str, Any]]:
-        """Yield each orphan, removed if that was asked for."""
+        """Yield each orphan, after its removal if that was asked for."""
         regions = self._conf.command.regions or sorted(
             self._identity.image_regions()
         )

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What image-replicator-manage tells operators."""
+"""The output of image-replicator-manage."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ _FORMATS: Final = ("table", "json")
 
 
 def add_format(parser: Any) -> None:
-    """Let the user choose how a list is shown."""
+    """Add the option that chooses the format of a list."""
     parser.add_argument(
         "--format",
         choices=_FORMATS,
@@ -43,9 +43,9 @@ def show(
 ) -> None:
     """Print a list.
 
-    :param format_: as the user chose.
-    :param columns: of a table: a record's keys, and their headings.
-    :param records: what JSON has all of.
+    :param format_: the value of the option.
+    :param columns: the keys that a table shows, with their headings.
+    :param records: JSON shows all their keys.
     """
     if format_ == "json":
         print(json.dumps(records, indent=2))
@@ -64,5 +64,5 @@ def _text(value: Any) -> Any:
 
 
 def complain(message: object) -> None:
-    """Tell what went wrong."""
+    """Print an error message."""
     print(f"{PROG}: {message}", file=sys.stderr)

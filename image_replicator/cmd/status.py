@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The command image-replicator-status: can an upgrade go on?"""
+"""image-replicator-status: checks before an upgrade."""
 
 import sys
 from collections.abc import Callable
@@ -35,7 +35,7 @@ from image_replicator.db import clock
 from image_replicator.db import database
 from image_replicator.db import migration
 
-#: Seconds for each of the few requests that Keystone is asked.
+#: The timeout of each request to Keystone, in seconds.
 _PATIENCE: Final = 10.0
 
 
@@ -50,11 +50,11 @@ class Checks(upgradecheck.UpgradeCommands):
         self._conf = conf
 
     def _check_configuration(self) -> upgradecheck.Result:
-        """Each option has a value that it can have."""
+        """Check that each option has a valid value."""
         return _result_of(lambda: checking.check(self._conf))
 
     def _check_schema(self) -> upgradecheck.Result:
-        """The database has all that this release needs."""
+        """Check that the database has the schema that this release needs."""
         try:
             checking.check(self._conf)
             versions = migration.versions(database.Database(self._conf).engine)
@@ -66,7 +66,7 @@ class Checks(upgradecheck.UpgradeCommands):
         return upgradecheck.Result(upgradecheck.Code.SUCCESS)
 
     def _check_clocks(self) -> upgradecheck.Result:
-        """The clock of the database node that answers is right."""
+        """Check the clock of the database node that answers."""
         try:
             checking.check(self._conf)
             found = clock.read(database.Database(self._conf))
@@ -85,15 +85,15 @@ class Checks(upgradecheck.UpgradeCommands):
         )
 
     def _check_policy(self) -> upgradecheck.Result:
-        """The operator's policy file can be used."""
+        """Check that the operator's policy file can be used."""
         return _result_of(lambda: policy.Enforcer(self._conf))
 
     def _check_service_auth(self) -> upgradecheck.Result:
-        """The options of our credentials can work."""
+        """Check the options of our credentials."""
         return _result_of(lambda: credentials.service_session(self._conf))
 
     def _check_keystone(self) -> upgradecheck.Result:
-        """Keystone gives us a token, and its catalogue has our regions."""
+        """Check that Keystone gives us a token and knows our regions."""
         try:
             checking.check(self._conf)
             keystone = identity.Identity(self._conf)
@@ -152,9 +152,10 @@ _BEHIND: Final = {"expand": _expand_behind, "contract": _contract_behind}
 def _keystone_result(
     conf: cfg.ConfigOpts, keystone: identity.Identity
 ) -> upgradecheck.Result:
-    """Say what Keystone gives us, and what of the configuration it lacks.
+    """Compare Keystone's catalogue with the regions of the configuration.
 
-    :raises keystoneauth1.exceptions.ClientException: if it does not serve us.
+    :raises keystoneauth1.exceptions.ClientException: if Keystone gives us no
+        token or catalogue.
     """
     token = keystone.access()
     if not token.project_scoped:
@@ -182,10 +183,10 @@ def _keystone_result(
 def _named_regions(
     conf: cfg.ConfigOpts,
 ) -> Iterator[tuple[str, str, upgradecheck.Code]]:
-    """Yield each region that an option names, and how bad its lack is.
+    """Yield the regions that options name, and the result if one is missing.
 
-    Nothing is copied out of a region that is not there. One that copies go
-    to may have yet to join.
+    A missing source region is a failure, as nothing can be copied from it. A
+    missing destination region is a warning, as it may join later.
     """
     if conf.region_id:
         yield "[DEFAULT] region_id", conf.region_id, upgradecheck.Code.FAILURE
@@ -204,7 +205,7 @@ def _named_regions(
 
 
 def _result_of(check: Callable[[], object]) -> upgradecheck.Result:
-    """Run a check that says by a ConfigurationError what is wrong."""
+    """Run a check that fails with a ConfigurationError."""
     try:
         check()
     except exception.ConfigurationError as error:
@@ -215,8 +216,8 @@ def _result_of(check: Callable[[], object]) -> upgradecheck.Result:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the checks.
 
-    :returns: 0 for go on, 1 for look at the warnings, 2 for do not, 255 for
-        a configuration that cannot be read.
+    :returns: 0 if an upgrade can go on, 1 for warnings, 2 if it cannot go on,
+        255 if the configuration cannot be read.
     """
     conf = cfg.ConfigOpts()
     ir_conf.register_opts(conf)

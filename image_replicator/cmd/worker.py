@@ -65,11 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _stop_on_signals(
     process: worker.Worker, running: "futures.Future[None]"
 ) -> None:
-    """Stop gently at the first SIGTERM; at once at a second, or a SIGINT.
+    """Stop gracefully at the first SIGTERM, at once at the next or a SIGINT.
 
-    sigtimedwait is no alternative: CPython's returns a signal that was not
-    sent when the process was halted for longer than the timeout, which
-    happens when its machine migrates.
+    sigtimedwait cannot be used: if the process is halted for longer than the
+    timeout, as when its machine migrates, CPython returns a signal that was
+    not sent.
     """
     waiting = threading.get_ident()
     running.add_done_callback(

@@ -12,10 +12,9 @@
 
 """Every option of image-replicator.conf, one module for each section.
 
-The extension lives in Glance's process, whose global configuration is
-Glance's. So :mod:`image_replicator.conf.loading` makes a ``ConfigOpts`` of
-our own, which is handed on by argument; nothing is registered on
-``cfg.CONF``.
+The API may run in Glance's process, whose global configuration is Glance's. So
+:mod:`image_replicator.conf.loading` creates a ``ConfigOpts`` of our own, which
+    is passed as an argument; nothing is registered on ``cfg.CONF``.
 """
 
 from collections.abc import Sequence
@@ -31,11 +30,11 @@ from image_replicator.conf import service_auth
 from image_replicator.conf import transfer
 from image_replicator.conf import worker
 
-#: SQLite needs no server: one machine has nothing to set up.
+#: SQLite needs no server, so a single machine needs no setup.
 DEFAULT_CONNECTION: Final = "sqlite:///$state_path/image-replicator.sqlite"
 
-#: oslo.db logs a stack trace of each error that it does not know, such as a
-#: server's that only reads. All of them are raised, and logged by who waits.
+#: oslo.db logs a stack trace for each error that it does not know, such as
+#: that of a read-only server. It raises them as well, and our code logs them.
 LOG_LEVELS: Final = [
     *logging.get_default_log_levels(),
     "oslo_db.sqlalchemy.exc_filters=ERROR",

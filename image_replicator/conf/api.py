@@ -18,7 +18,7 @@ from oslo_config import cfg
 
 GROUP: Final = "api"
 
-#: Seconds; nothing of ours takes or waits longer.
+#: The longest time that an option can have, in seconds.
 _DAY: Final = 24 * 3600.0
 
 OPTS: Final = [

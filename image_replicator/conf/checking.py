@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Checks that every value of the configuration can work."""
+"""Checks every value of the configuration."""
 
 import math
 from typing import Any
@@ -25,8 +25,8 @@ BAD_REFERENCE: Final = (
     "holds a '$' that names no option; where a '$' is meant, write '$$'"
 )
 
-#: The databases that there are migrations for, and the drivers that come with
-#: us.
+#: The databases that the migrations support, with the drivers in our
+#: requirements.
 _DRIVERS: Final = {
     "sqlite": "sqlite",
     "mysql": "mysql+pymysql",
@@ -35,9 +35,9 @@ _DRIVERS: Final = {
 
 
 def check(conf: cfg.ConfigOpts) -> None:
-    """Check every value, so that none is refused only when it is used.
+    """Check every value, so that a wrong one is found at the start.
 
-    :raises ConfigurationError: naming the option that is wrong.
+    :raises ConfigurationError: if an option is wrong; the message names it.
     """
     _check_values(conf)
     _check_streams(conf)
@@ -46,7 +46,7 @@ def check(conf: cfg.ConfigOpts) -> None:
 
 
 def _check_values(conf: cfg.ConfigOpts) -> None:
-    """Read each value once: oslo.config parses them only when asked."""
+    """Read each value once, as oslo.config parses a value when it is read."""
     for name in conf:
         value = _checked(conf, "DEFAULT", name)
         if isinstance(value, cfg.ConfigOpts.GroupAttr):
@@ -58,11 +58,12 @@ def _checked(values: Any, group: str, name: str) -> Any:
     try:
         value = getattr(values, name)
         if isinstance(value, float) and math.isnan(value):
-            # It passes for any number between two others.
+            # oslo.config's limits do not refuse NaN.
             raise ValueError("not a number")
         return value
     except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError) as error:
-        # oslo.config repeats what follows the '$': a password's second half.
+        # oslo.config's message has the text after the '$', which may be the
+        # second half of a password.
         told = BAD_REFERENCE
         cause: Exception = error
     except (cfg.Error, ValueError) as error:
@@ -79,9 +80,9 @@ def _check_streams(conf: cfg.ConfigOpts) -> None:
 
 
 def _check_intervals(conf: cfg.ConfigOpts) -> None:
-    """Refuse intervals that let a worker that lives seem lost.
+    """Refuse intervals with which a running worker would lose its leases.
 
-    A lease must outlast one renewal that is late or fails.
+    A lease must last even if one renewal is late or fails.
     """
     lease_time = conf.worker.lease_time
     for name, most, told in (
@@ -97,9 +98,9 @@ def _check_intervals(conf: cfg.ConfigOpts) -> None:
 
 
 def _check_connections(conf: cfg.ConfigOpts) -> None:
-    """Refuse a database URL that no connection could be made with.
+    """Refuse a database URL with which no connection can be made.
 
-    The value is not repeated: it holds the password.
+    The message does not repeat the value, as it holds the password.
     """
     for name in ("connection", "slave_connection"):
         url = conf.database[name]

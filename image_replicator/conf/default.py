@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The options that API, worker and commands share."""
+"""The options that the API, the worker and the commands share."""
 
 from typing import Final
 

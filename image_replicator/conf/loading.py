@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Reads image-replicator.conf, and sets up the logging that it asks for."""
+"""Reads image-replicator.conf, and sets up logging."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -26,7 +26,7 @@ from image_replicator.conf import checking
 PROJECT: Final = "image-replicator"
 DEFAULT_CONFIG_FILE: Final = "/etc/image-replicator/image-replicator.conf"
 
-#: The errors of reading files and a command line.
+#: The errors that reading files and a command line can raise.
 UNREADABLE: Final = (cfg.Error, OSError, UnicodeDecodeError)
 
 
@@ -44,13 +44,14 @@ def load(
 ) -> cfg.ConfigOpts:
     """Read and check the configuration.
 
-    :param argv: command line, without the command's name.
-    :param config_file: path of the only file to read; None for oslo.config's
-        usual places and ``--config-file``.
+    :param argv: the command line, without the command's name.
+    :param config_file: the path of the only file to read; None for
+        oslo.config's usual places and ``--config-file``.
     :param prog: the command's name, for its help.
-    :param cli_opts: more command line options or subcommands.
-    :returns: a configuration whose every value is known to be valid.
-    :raises ConfigurationError: naming the option or file that is wrong.
+    :param cli_opts: further options or subcommands of the command line.
+    :returns: a configuration with valid values only.
+    :raises ConfigurationError: if an option or a file is wrong; the message
+        names it.
     """
     conf = cfg.ConfigOpts()
     ir_conf.register_opts(conf)
@@ -70,5 +71,5 @@ def load(
 
 
 def setup_logging(conf: cfg.ConfigOpts) -> None:
-    """Set up logging for a process of our own; never done inside Glance."""
+    """Set up logging for a process of our own, never inside Glance."""
     logging.setup(conf, PROJECT)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The options of our own access to Keystone, which are keystoneauth's."""
+"""The options of our own credentials, which are keystoneauth's."""
 
 from typing import Final
 
@@ -21,7 +21,7 @@ GROUP: Final = "service_auth"
 
 
 def _opts() -> list[cfg.Opt]:
-    """Return keystoneauth's options, with bounded waiting as the default."""
+    """Return keystoneauth's options, with a timeout by default."""
     session_opts = loading.get_session_conf_options()
     cfg.set_defaults(session_opts, timeout=30)
     adapter_opts = [

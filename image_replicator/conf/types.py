@@ -17,16 +17,17 @@ from typing import Final
 
 from oslo_config import types
 
-#: Characters of a region's name, as the database has room for.
+#: The most characters of a region's name that the database can store.
 _MAX_LENGTH: Final = 255
 
 
 class NotBlank(types.String):
-    """A string with more in it than blanks.
+    """A string that is not empty and has more than blanks.
 
-    An option that is written without a value is not one that is left out.
+    An option that is written without a value is an error, as its default would
+    not apply.
 
-    :param max_length: characters that it may have; None for any number.
+    :param max_length: the most characters; None for any number.
     """
 
     def __init__(self, max_length: int | None = None) -> None:
@@ -42,7 +43,7 @@ class NotBlank(types.String):
 class ListedRegion(NotBlank):
     """The name of a region in a list.
 
-    oslo.config joins an item that is refused with the next one, by a comma,
+    If an item is refused, oslo.config joins it with the next one by a comma,
     and tries again.
     """
 
@@ -57,7 +58,7 @@ class ListedRegion(NotBlank):
 
 
 class RegionLimits(types.Dict):
-    """Numbers, each at least 1, by the names of regions."""
+    """A number of at least 1 for each of some regions."""
 
     def __init__(self) -> None:
         super().__init__(types.Integer(min=1))

@@ -21,7 +21,7 @@ from image_replicator.conf import types
 
 GROUP: Final = "worker"
 
-#: Seconds; nothing of ours takes or waits longer.
+#: The longest time that an option can have, in seconds.
 _DAY: Final = 24 * 3600.0
 
 _MEBIBYTE: Final = 1024 * 1024
@@ -29,7 +29,7 @@ _MEBIBYTE: Final = 1024 * 1024
 OPTS: Final = [
     cfg.Opt(
         "host",
-        # The id that it is a part of has 255 characters at most.
+        # It is a part of the worker's id, which has 255 characters at most.
         type=types.NotBlank(max_length=200),
         default=socket.gethostname(),
         sample_default="<hostname>",

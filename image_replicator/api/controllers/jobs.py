@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The operations on jobs."""
+"""The controller of jobs."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ from image_replicator.db import listing
 
 LOG = logging.getLogger(__name__)
 
-#: Query keys that are not filters.
+#: The keys of a query that are not filters.
 _PAGING: Final = frozenset(
     {"limit", "marker", "sort_key", "sort_dir", "all_tenants"}
 )
@@ -51,7 +51,7 @@ class JobsController(resource.ItemController):
     """The jobs resource.
 
     :param conf: of the image replicator.
-    :param links: makes links.
+    :param links: makes the links to jobs.
     """
 
     show_rule = policy.SHOW
@@ -71,11 +71,11 @@ class JobsController(resource.ItemController):
         self._admission = admission.Admission(conf, enforcer, identity)
 
     def target(self, tenant_id: str) -> Mapping[str, str]:
-        """Return what the rules see of a request for no job in particular."""
+        """Return the target of the rules for a request that names no job."""
         return {"source_tenant_id": tenant_id}
 
     def find(self, item_id: str) -> resource.Item[jobs.Job]:
-        """Return the job of an ID.
+        """Return the job that has an ID.
 
         :raises NotFound: if there is none.
         """
@@ -105,7 +105,7 @@ class JobsController(resource.ItemController):
         most = self._conf.api.max_limit
         limit = min(int(query.get("limit", most)), most)
         page = listing.Page(
-            # One more than asked for tells whether there is a next page.
+            # One more job than asked for shows whether there is a next page.
             limit=limit + 1,
             tenant_id=None if all_tenants else call.tenant_id,
             filters={k: v for k, v in query.items() if k not in _PAGING},
@@ -126,7 +126,7 @@ class JobsController(resource.ItemController):
         """Return jobs as the request's version shows them."""
         positions: Mapping[str, int] = {}
         if call.version >= versions.V1_1:
-            # One statement for all of them, and none where none waits.
+            # One statement reads all positions, and none if no job waits.
             positions = self._repository.queue_positions(shown)
         return [
             representation.represent(job, call.version, positions)
@@ -134,7 +134,7 @@ class JobsController(resource.ItemController):
         ]
 
     def _marker(self, call: resource.Call[None]) -> jobs.Job | None:
-        """Return the job that the page begins behind, if it is not the first.
+        """Return the last job of the page before; None for the first page.
 
         :raises BadRequest: if there is no such job for this caller.
         """
@@ -152,7 +152,7 @@ class JobsController(resource.ItemController):
         return item.named
 
     def create(self, call: resource.Call[None]) -> webob.Response:
-        """Queue a copy, once the caller has proved the right to it."""
+        """Queue a copy, once the caller's rights are checked."""
         tenant = call.body["tenant_id_dst"]
         image, region = self._admission.admit(
             call, call.body["image_id"], tenant, call.body.get("region_id_dst")
@@ -178,8 +178,8 @@ class JobsController(resource.ItemController):
     def retry(self, call: resource.Call[jobs.Job]) -> webob.Response:
         """Queue a job once more, as another run of it.
 
-        The caller proves the same as for a new job: the one who made it may
-        have lost those rights since, and may not be the one who asks now.
+        The caller's rights are checked as for a new job. The user who created
+        the job may have lost them, and another user may ask for the retry.
         """
         job = call.named
         if job.status not in jobs.RETRYABLE:
@@ -203,7 +203,7 @@ class JobsController(resource.ItemController):
         return response
 
     def delete(self, call: resource.Call[jobs.Job]) -> webob.Response:
-        """Ask for the job to be canceled; it stays readable."""
+        """Request the cancelation of a job; the job can still be read."""
         self._repository.request_cancel(call.named.id)
         return responses.empty_response()
 
@@ -215,7 +215,7 @@ class JobsController(resource.ItemController):
 def _next_link(
     request: webob.Request, query: Mapping[str, str], shown: list[jobs.Job]
 ) -> str:
-    """Return the Link header that leads to the page behind the last job.
+    """Return the Link header for the next page.
 
     The reference is relative to the request's host, so that it is right
     behind any proxy.

@@ -22,9 +22,9 @@ from image_replicator.api import versions
 
 
 class VersionsController(resource.Controller):
-    """Lists what can be asked for with ``OpenStack-API-Version``.
+    """Lists the versions that ``OpenStack-API-Version`` can ask for.
 
-    :param links: makes links.
+    :param links: makes the links to versions.
     """
 
     def __init__(self, links: links.Links) -> None:
