@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How many active jobs a tenant may have."""
+"""The limit on a tenant's active jobs."""
 
 import functools
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from image_replicator.jobs import ACTIVE
 
 T = TypeVar("T")
 
-#: Runs in a transaction before it writes a job; raises to have it end there.
+#: Runs in a transaction before it writes a job; may raise to refuse the job.
 Guard = Callable[[sa.Connection], None]
 
 _jobs: Final = models.Job.__table__.c
@@ -37,17 +37,16 @@ _tenants: Final = models.Tenant.__table__.c
 
 
 class _UnknownTenant(Exception):
-    """The tenant never had a job admitted within a limit."""
+    """The tenant has no row yet."""
 
 
 class Admissions:
-    """Lets no tenant have more active jobs than it may.
+    """Keeps each tenant within the limit on its active jobs.
 
-    Whoever admits a job first writes its tenant's row, then counts, and then
-    writes the job, all in one transaction. Those who admit jobs of one tenant
-    at the same time follow one another: the second waits for the first's
-    commit, or, on another node of Galera, is refused at its own, and tries
-    again.
+    One transaction first updates the tenant's row, then counts its active
+    jobs, and then writes the new job. Transactions for one tenant at the same
+    time are serialised: the second waits for the first to commit, or, on
+    another node of Galera, fails at its own commit and is tried again.
     """
 
     def __init__(self, database: database.Database) -> None:
@@ -56,13 +55,13 @@ class Admissions:
     def within(
         self, tenant_id: str, at_most: int, write: Callable[[Guard], T]
     ) -> T:
-        """Write a job unless its tenant has as many as it may.
+        """Write a job, if its tenant may have another active job.
 
-        :param at_most: active jobs; 0 for any number.
-        :param write: calls the guard that it is given first thing in its
+        :param at_most: the most active jobs; 0 for any number.
+        :param write: writes the job; calls the guard that it gets first in its
             transaction.
-        :returns: what ``write`` does.
-        :raises TooManyJobs: if the tenant has so many.
+        :returns: the result of ``write``.
+        :raises TooManyJobs: if the tenant has that many already.
         """
         if not at_most:
             return write(lambda _connection: None)
@@ -81,7 +80,7 @@ class Admissions:
                     sa.insert(models.Tenant).values(id=tenant_id, admissions=0)
                 )
         except db_exc.DBDuplicateEntry:
-            # Another request was quicker.
+            # Another request has inserted the row.
             return
 
 
@@ -98,7 +97,7 @@ def _admit(tenant_id: str, at_most: int, connection: sa.Connection) -> None:
 
 
 def _count(tenant_id: str, at_most: int) -> sa.Select[Any]:
-    """The number of a tenant's active jobs, up to a limit."""
+    """Return the query that counts a tenant's active jobs, up to a limit."""
     active = (
         sa.select(_jobs.id)
         .where(_jobs.source_tenant_id == tenant_id, _jobs.status.in_(ACTIVE))

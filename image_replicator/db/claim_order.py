@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The order in which workers claim jobs: its SQL.
+"""The SQL of the order in which workers claim jobs.
 
-Each statement is a few seeks in an index, and the one of the positions reads
-no more than the first of the queue, however many jobs wait.
+Each statement makes a few seeks in an index. The statement of the positions
+reads only the head of the queue, however many jobs wait.
 """
 
 import functools
@@ -29,12 +29,12 @@ from image_replicator.jobs import JobStatus
 
 _jobs: Final = models.Job.__table__.c
 
-#: Whose turn it is; of one turn's jobs the oldest comes first.
+#: The order: by turn, then the oldest job first.
 _ORDER: Final = (_jobs.turn, _jobs.created_at, _jobs.id)
 
 _UNOWNED: Final = _jobs.worker_id.is_(None)
 
-#: The job is not to wait for another attempt.
+#: True of a job that does not wait for its next attempt.
 _DUE: Final = sa.or_(
     _jobs.retry_at.is_(None), _jobs.retry_at <= models.utcnow()
 )
@@ -43,17 +43,17 @@ _REQUESTED: Final = _jobs.status == JobStatus.REPLICATE_REQUESTED
 _RUNNING: Final = _jobs.status == JobStatus.REPLICATING
 
 
-#: Kept, as to make such a statement costs as much as to run it.
+#: Caches a statement, as building it takes as long as running it.
 _kept: Final = functools.lru_cache(maxsize=64)
 
 
 @_kept
 def copies(regions: tuple[str, ...] | None, limit: int) -> sa.Select[Any]:
-    """Copies that can be claimed: id, status and region, in order.
+    """Return the query of copies that can be claimed, in order.
 
-    :param regions: of the destination; None for all. Each is a seek of its
-        own, as one walk would pass by all that other regions wait for.
-    :param limit: how many at most.
+    :param regions: of the destination; None for all. Each region gets a seek
+        of its own, as one scan would read the jobs of all other regions.
+    :param limit: the most copies to return.
     """
     return _merged(
         _walk(region, limit, _REQUESTED, _UNOWNED, _DUE)
@@ -65,13 +65,13 @@ def copies(regions: tuple[str, ...] | None, limit: int) -> sa.Select[Any]:
 def cancelations(
     regions: tuple[str, ...] | None, limit: int
 ) -> sa.Select[Any]:
-    """Cancelations that can be claimed: as :func:`copies`."""
+    """Return the query of cancelations that can be claimed, in order."""
     just_asked_for = _jobs.status == JobStatus.CANCEL_REQUESTED
     begun = _jobs.status == JobStatus.CANCELING
     return _merged(
         _walk(region, limit, *conditions)
         for region in regions or (None,)
-        # What was just asked for does not wait for another attempt.
+        # A new cancelation does not wait for a next attempt.
         for conditions in (
             (just_asked_for, _UNOWNED),
             (begun, _UNOWNED, _DUE),
@@ -108,7 +108,7 @@ def _walk(
     return walk.where(_jobs.destination_region_id == region)
 
 
-#: The first copy of the next tenant behind one, of those to a region.
+#: The query of the first copy to a region of the next tenant after one.
 NEXT_TENANT: Final[sa.Select[Any]] = (
     sa.select(
         _jobs.id,
@@ -130,23 +130,23 @@ NEXT_TENANT: Final[sa.Select[Any]] = (
 
 
 def next_region(region: str) -> sa.Select[Any]:
-    """The first destination region behind this one that copies wait for."""
+    """Return the query of the next region for which copies wait."""
     return (
         sa.select(_jobs.destination_region_id)
         .where(_REQUESTED, _jobs.destination_region_id > region)
-        # All of an index, so that PostgreSQL takes no other one.
+        # It names all columns of an index, so that PostgreSQL uses that one.
         .order_by(_jobs.destination_region_id, *_ORDER)
         .limit(1)
     )
 
 
 def slots(region: str, idle: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """The jobs that have a place in a destination region.
+    """Return the query of the jobs that have a slot in a region.
 
-    :param idle: tells of a job that it does not need its place.
+    :param idle: true of a job that does not need its slot.
     """
     return sa.select(_jobs.id, _jobs.slot, idle.label("idle")).where(
-        # SQLite looks for what is not NULL in no index.
+        # SQLite uses no index for IS NOT NULL.
         _jobs.destination_region_id == region,
         _jobs.slot >= 0,
     )
@@ -181,19 +181,19 @@ def _turns() -> sa.Select[Any]:
     )
 
 
-#: Of a tenant's jobs that go to a region, the last turns; and the turn that
-#: is being served there. That is the first of what can be claimed: what waits
-#: for another attempt, or for a region that no worker serves, must not hold
-#: it back. Where there is none, it is what the workers have got to.
+#: The query of the last turns of a tenant's jobs to a region, and of the
+#: current turn there. The current turn is that of the first job that can be
+#: claimed: a job that waits for its next attempt must not hold it back. If no
+#: job can be claimed, it is the last turn that a worker has claimed.
 TURNS: Final = _turns()
 
 
-#: Jobs at the head of the queue that are told their place there.
+#: The number of jobs at the head of the queue whose position is shown.
 COUNTED: Final = 1000
 
 
 def positions(job_ids: Collection[str]) -> sa.Select[Any]:
-    """Those of these jobs at the head of the queue, with their places."""
+    """Return the query of the positions of jobs at the head of the queue."""
     head = (
         sa.select(_jobs.id, *_ORDER[:2])
         .where(_REQUESTED)

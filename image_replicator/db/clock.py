@@ -11,10 +11,10 @@
 # under the License.
 
 
-"""The clocks of a cluster's nodes, by which leases are written and compared.
+"""The clocks of a cluster's nodes, which leases depend on.
 
-A lease is written by the clock of the node that the worker is connected to,
-and may be found expired by the clock of another.
+A lease is written with the clock of the node to which the worker is connected,
+and may be compared with the clock of another.
 """
 
 import dataclasses
@@ -39,9 +39,10 @@ def tolerance(conf: cfg.ConfigOpts) -> float:
     """Return how far a node's clock may be from this machine's, in seconds.
 
     A lease that is renewed in time has ``lease_time - progress_interval`` left
-    at least. A node whose clock is that far ahead of the one that wrote it
-    finds it expired. Two nodes within the tolerance, a quarter of that, differ
-    by half of it at most. The other half is for renewals that are late.
+    at least. A node whose clock is ahead of the writing node's by more than
+    that finds the lease expired. Two nodes within the tolerance, a quarter of
+    that, differ by half of it at most. The other half is for renewals that are
+    late.
 
     :param conf: has ``[worker]``.
     """
@@ -54,15 +55,15 @@ class NodeClock:
     """The clock of a node of the database.
 
     :ivar node: the node's name.
-    :ivar ahead: seconds by which it is ahead of this machine's, at the least;
-        negative if it is behind.
+    :ivar ahead: the seconds by which it is at least ahead of this machine's
+        clock; negative if it is behind.
     """
 
     node: str
     ahead: float
 
     def is_within(self, seconds: float) -> bool:
-        """Return whether it differs from this machine's by so much or less."""
+        """Return whether it differs from this machine's clock by no more."""
         return abs(self.ahead) <= seconds
 
     def __str__(self) -> str:
@@ -76,8 +77,7 @@ class NodeClock:
 def read(opened: database.Database) -> NodeClock | None:
     """Compare the clock of the node that answers with this machine's.
 
-    :returns: None if the database is no Galera cluster: all leases go by one
-        clock there.
+    :returns: None if the database is no Galera cluster, and so has one clock.
     :raises DBError: if the database cannot be used.
     """
     if opened.engine.dialect.name not in ("mysql", "mariadb"):
@@ -90,6 +90,6 @@ def read(opened: database.Database) -> NodeClock | None:
         row = connection.execute(_CLOCK).one()
         after = time.time()
     theirs = row.now.replace(tzinfo=datetime.UTC).timestamp()
-    # Any moment in between may be the one at which the node read its clock.
+    # The node may have read its clock at any moment in between.
     nearest = min(max(theirs, before), after)
     return NodeClock(row.node, theirs - nearest)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The database's engine: what it needs beyond what oslo.db gives it."""
+"""The database's engine, with settings that oslo.db does not make."""
 
 import contextlib
 import os
@@ -33,25 +33,25 @@ from image_replicator.db import galera
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds that a connection to SQLite waits for another's write to end.
+#: Seconds for which a connection to SQLite waits for another's write.
 _SQLITE_BUSY_TIMEOUT: Final = 30
 
-#: Of connections to MariaDB and MySQL.
+#: The charset of connections to MariaDB and MySQL.
 _CHARSET: Final = "utf8mb4"
 
-#: The name by which a URL asks for :class:`PooledSQLite`.
+#: The plugin name in a URL that selects :class:`PooledSQLite`.
 _POOLED: Final = "image_replicator_pooled"
 
 
 @enginefacade.transaction_context_provider
 class _Context:
-    """What enginefacade hangs a thread's transaction on."""
+    """The object on which enginefacade keeps a thread's transaction."""
 
 
 class Database:
     """A database, and the transactions on it.
 
-    Opens no connection before its first use, as Glance's server forks.
+    It opens no connection before its first use, as Glance's server forks.
 
     :param conf: has ``[database]``.
     :raises ConfigurationError: if SQLite's directory cannot be used.
@@ -67,7 +67,7 @@ class Database:
 
     @property
     def engine(self) -> sa.Engine:
-        """The engine that all transactions and migrations are made on."""
+        """The engine of all transactions and migrations."""
         with errors.database_errors():
             engine: sa.Engine = self._facade.writer.get_engine()
         return engine
@@ -75,17 +75,17 @@ class Database:
     @contextlib.contextmanager
     def reader(self) -> Iterator[sa.Connection]:
         """Begin a transaction that only reads."""
-        # enginefacade's own reader rolls back, and has the pool roll back
-        # once more: a trip to the server for nothing.
+        # enginefacade's own reader rolls back, and the pool rolls back again,
+        # which takes one more round trip to the server.
         with errors.database_errors(), self.engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[sa.Connection]:
-        """Begin a transaction; it is committed unless an error leaves it.
+        """Begin a transaction; it is committed unless an exception is raised.
 
-        On SQLite its first statement must write: one that has read what
-        another changed since is let write no more.
+        On SQLite its first statement must write: after a read, SQLite refuses
+        the write if another transaction has written since.
         """
         with (
             errors.database_errors(),
@@ -95,9 +95,9 @@ class Database:
 
 
 def _options(conf: cfg.ConfigOpts) -> dict[str, Any]:
-    """Return what oslo.db is to be configured with."""
-    # Each option is named, so that none is taken from cfg.CONF: in Glance's
-    # process that is Glance's database.
+    """Return the options for oslo.db."""
+    # Each option is passed, so that none comes from cfg.CONF, which in
+    # Glance's process names Glance's database.
     options: dict[str, Any] = {
         opt.dest: conf.database[opt.dest]
         for opt in db_options.database_opts
@@ -107,17 +107,18 @@ def _options(conf: cfg.ConfigOpts) -> dict[str, Any]:
         if options[name]:
             url = _completed(options[name], options["connection_parameters"])
             options[name] = url.render_as_string(hide_password=False)
-    # They are part of the URLs by now.
+    # These are a part of the URLs now.
     options["connection_parameters"] = ""
-    # oslo.db would wait for a database that is down, deaf to being stopped.
+    # oslo.db would wait for a database that is down, and could not be stopped.
     options["max_retries"] = 0
-    # No greenthread waits for its turn whenever a connection is put back.
+    # Otherwise oslo.db yields to greenthreads whenever a connection is
+    # returned.
     options["thread_checkin"] = False
     return options
 
 
 def _completed(connection: str, parameters: str) -> sa.URL:
-    """Return a database's URL with all that it is to have.
+    """Return a database's URL with all parameters.
 
     :param parameters: of ``[database] connection_parameters``.
     """
@@ -131,11 +132,11 @@ def _completed(connection: str, parameters: str) -> sa.URL:
 
 
 def _with_all_characters(url: sa.URL) -> sa.URL:
-    """Have a connection to MariaDB or MySQL carry every character.
+    """Let a connection to MariaDB or MySQL carry every character.
 
-    The tables hold all of them; the charset ``utf8`` has none of 4 bytes,
-    and others have fewer. A name or a message that cannot be sent would keep
-    its row from being written.
+    The tables can hold all characters. The charset ``utf8`` has none of 4
+    bytes, and others have fewer still. If a name or a message could not be
+    sent, its row could not be written.
     """
     charset = url.query.get("charset", _CHARSET)
     if charset != _CHARSET:
@@ -149,10 +150,10 @@ def _with_all_characters(url: sa.URL) -> sa.URL:
 
 
 class PooledSQLite(sa.engine.CreateEnginePlugin):
-    """Keeps connections to an SQLite file for the next transaction.
+    """An engine plugin that keeps connections to an SQLite file for reuse.
 
-    oslo.db opens one for each, which costs more than all that is then done
-    with it. SQLAlchemy's own choice is a pool.
+    oslo.db opens one for each transaction, which takes longer than the
+    transaction itself. SQLAlchemy's own default is a pool.
     """
 
     def __init__(self, url: sa.URL, kwargs: dict[str, Any]) -> None:
@@ -161,7 +162,7 @@ class PooledSQLite(sa.engine.CreateEnginePlugin):
             del kwargs["poolclass"]
 
     def update_url(self, url: sa.URL) -> sa.URL:
-        # There is nothing of ours in it but our name.
+        # The URL has no parameters for this plugin.
         return url
 
 
@@ -169,7 +170,7 @@ plugins.register(_POOLED, __name__, PooledSQLite.__name__)
 
 
 def _make_directory(url: sa.URL) -> None:
-    """Make the directory of an SQLite file, if only that is missing."""
+    """Create the directory of an SQLite file, if its parent exists."""
     path = url.database
     if not path or path.startswith((":memory:", "file:")):
         return
@@ -187,14 +188,14 @@ def _make_directory(url: sa.URL) -> None:
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:
-    """Let several processes share one SQLite file, and give it a schema."""
+    """Let several processes share an SQLite file, and create its schema."""
     if engine.dialect.name != "sqlite":
         return
     sa.event.listen(engine, "connect", _wait_for_sqlite)
     sa.event.listen(engine, "connect", _write_ahead, once=True)
     if not sa.inspect(engine).get_table_names():
-        # So that a single machine has nothing to set up. Not imported above:
-        # Alembic takes 11 MiB, and Glance and workers hardly ever need it.
+        # With this, a single machine needs no setup. The import is here
+        # because Alembic takes 11 MiB, and Glance and workers rarely need it.
         from image_replicator.db import migration
 
         migration.create_sqlite_schema(engine)
@@ -207,6 +208,6 @@ def _wait_for_sqlite(connection: Any, record: Any) -> None:
 
 
 def _write_ahead(connection: Any, record: Any) -> None:
-    # Readers and the one writer do not wait for each other. The file
-    # remembers it.
+    # In this mode, readers and the one writer do not wait for each other. It
+    # is stored in the file.
     connection.execute("PRAGMA journal_mode = WAL")

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""One kind of error for whatever goes wrong with the database."""
+"""The errors of the database, all of one class, and which may pass."""
 
 import contextlib
 import re
@@ -26,8 +26,8 @@ from oslo_db import exception as db_exc
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-#: A deadlock, a failed certification (Galera) or a row that has changed since
-#: it was read (error 1020 of MariaDB) is tried again at once.
+#: Repeats a method at once after a deadlock, a failed certification (Galera)
+#: or a row that has changed since it was read (error 1020 of MariaDB).
 retry_on_deadlock: Callable[[Method], Method] = db_api.wrap_db_retry(
     max_retries=10,
     retry_interval=0.05,
@@ -37,14 +37,14 @@ retry_on_deadlock: Callable[[Method], Method] = db_api.wrap_db_retry(
 )
 
 
-#: What the servers say that do not know a column or a table.
+#: The servers' codes for an unknown column or table.
 _UNKNOWN_CODES: Final = frozenset({1054, 1146, "42703", "42P01"})
 _UNKNOWN_TO_SQLITE: Final = re.compile(
     r"no such (table|column)|table \S+ has no column"
 )
 
 
-#: What oslo.db makes of a value that a database refuses.
+#: The errors that oslo.db raises if a database refuses a value.
 _REFUSED_ERRORS: Final = (
     db_exc.DBConstraintError,
     db_exc.DBDataError,
@@ -53,7 +53,7 @@ _REFUSED_ERRORS: Final = (
     db_exc.DBReferenceError,
 )
 
-#: What the drivers make of one, or of a statement that is wrong.
+#: The drivers' errors for a refused value or a wrong statement.
 _REFUSED_CAUSES: Final = (
     sa.exc.DataError,
     sa.exc.IntegrityError,
@@ -61,15 +61,16 @@ _REFUSED_CAUSES: Final = (
     sa.exc.ProgrammingError,
 )
 
-#: Values that are refused by an error of another kind. MariaDB and MySQL: of
-#: a packet's or a row's size, a charset, a collation or a check. PostgreSQL:
-#: what is too large.
+#: The codes for refused values that the drivers raise as other errors. MariaDB
+#: and MySQL: the size of a packet or a row, a charset, a collation or a check.
+#: PostgreSQL: a value or statement that is too large.
 _REFUSED_CODES: Final = frozenset(
     {1118, 1153, 1264, 1267, 1292, 1300, 1366, 1406, 3819, 3988, 4025}
     | {"54000", "54001", "54011", "54023"}
 )
 
-#: PostgreSQL tells of a missing privilege as of a wrong statement.
+#: PostgreSQL's code for a missing privilege, which the driver raises like a
+#: wrong statement.
 _PRIVILEGE: Final = "42501"
 
 
@@ -83,8 +84,8 @@ class SchemaTooOld(db_exc.DBError):  # type: ignore[misc]
         )
 
 
-#: What oslo.db makes of a server that is away or fails over, of a deadlock and
-#: of what an operator is about to create; and what an upgrade mends.
+#: The errors for a server that does not answer or fails over, a deadlock, a
+#: database that is not created yet, and a schema that is not upgraded yet.
 _TEMPORARY_ERRORS: Final = (
     db_exc.DBConnectionError,
     db_exc.DBDeadlock,
@@ -95,13 +96,12 @@ _TEMPORARY_ERRORS: Final = (
 
 @contextlib.contextmanager
 def database_errors() -> Iterator[None]:
-    """Raise whatever goes wrong with the database as a DBError.
+    """Raise each error of the database as a DBError.
 
-    oslo.db lets some of SQLAlchemy's errors through as they are: a server
-    that refuses us, a table that MariaDB does not have, a pool that is
-    exhausted.
+    oslo.db does not translate some of SQLAlchemy's errors: a server that
+    refuses us, a table that MariaDB does not have, an exhausted pool.
 
-    :raises SchemaTooOld: where the operator has yet to upgrade the schema.
+    :raises SchemaTooOld: if the operator has not upgraded the schema yet.
     """
     try:
         yield
@@ -119,12 +119,13 @@ def database_errors() -> Iterator[None]:
 
 
 def is_temporary(error: BaseException) -> bool:
-    """Tell whether time, or an operator, can heal an error.
+    """Tell whether an error may pass with time, or by an operator's act.
 
-    That is so of a server that is away, fails over, is read-only for a while,
-    has no room left or has too many connections, of a deadlock and a lock
-    that was not had in time, and of a schema that is yet to be upgraded. It
-    is not so of a value that the database refuses: it will do so again.
+    This is true of a server that does not answer, fails over, is read-only,
+    has no disk space left or has too many connections, of a deadlock, of a
+    lock that was not granted in time, and of a schema that is not upgraded
+    yet. It is false of a value that the database refuses, as it will do so
+    again.
 
     :param error: as a store raises it.
     """
@@ -138,7 +139,7 @@ def is_temporary(error: BaseException) -> bool:
     if isinstance(cause, sa.exc.TimeoutError):
         # The pool has no connection left.
         return True
-    # A driver refuses some values itself, by an error that is none of DBAPI.
+    # A driver itself refuses some values, with an error that is not of DBAPI.
     return isinstance(cause, sa.exc.DBAPIError) and not _is_refusal(cause)
 
 
@@ -150,7 +151,7 @@ def _is_refusal(cause: sa.exc.DBAPIError) -> bool:
 
 
 def _code(error: BaseException | None) -> Any:
-    """Return what a server calls an error; SQLite gives it no code."""
+    """Return a server's code of an error; None for SQLite, which has none."""
     told = getattr(error, "orig", None)
     return getattr(told, "pgcode", None) or next(
         iter(getattr(told, "args", ())), None

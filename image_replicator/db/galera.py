@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Galera: nodes that are one database, but apply commits at their own pace.
+"""Support for Galera, whose nodes apply each other's commits with a delay.
 
 A commit is certified for all nodes at once, and applied by each of them a
 little later. So a job that was committed through one node may be missing at
@@ -28,17 +28,17 @@ import sqlalchemy as sa
 #: SELECT of it would be an error there, as on a node that has lost the others.
 SHOW_WSREP: Final = "SHOW VARIABLES LIKE 'wsrep_on'"
 
-#: Bits of Galera's variable wsrep_sync_wait. They let a node execute a
-#: transaction that begins with SELECT (1), with UPDATE or DELETE (2), or with
-#: INSERT (4) only when it has applied all that was committed before.
+#: Bits of Galera's variable wsrep_sync_wait. With them, a node executes a
+#: transaction that begins with SELECT (1), UPDATE or DELETE (2), or INSERT (4)
+#: only after it has applied all earlier commits.
 _SYNC_WAIT: Final = 1 | 2 | 4
 
 
 def wait_for_commits(engine: sa.Engine) -> None:
-    """Let each transaction see all that was committed through any node.
+    """Let each transaction see the earlier commits of all nodes.
 
-    Writes need it, too: the job that a user cancels, or the claim that a
-    worker's UPDATE names, may have been committed through another node.
+    Writes need this, too: the job that a user cancels, or the claim that a
+    worker's UPDATE names, may have been committed on another node.
 
     Each new connection asks its server whether it is a node. If so, each
     transaction begins with a round trip between the nodes.
@@ -50,7 +50,7 @@ def wait_for_commits(engine: sa.Engine) -> None:
 def is_node(row: Any) -> bool:
     """Return whether a server is a node.
 
-    :param row: its answer to :data:`SHOW_WSREP`, None if there is no row.
+    :param row: its answer to :data:`SHOW_WSREP`; None if there is no row.
     """
     return row is not None and row[1] == "ON"
 

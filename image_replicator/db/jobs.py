@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The jobs, as users and operators use them."""
+"""The jobs, for users and operators."""
 
 import dataclasses
 import datetime
@@ -41,7 +41,7 @@ from image_replicator.jobs import RETRYABLE
 
 _jobs: Final = models.Job.__table__.c
 
-#: The columns that a further run of a job sets back.
+#: The columns that a further run of a job resets.
 _NEW_RUN: Final = {
     "worker_id": None,
     "bytes_copied": 0,
@@ -73,13 +73,13 @@ class JobStore:
     # For users.
 
     def create(self, new: NewJob, at_most: int = 0) -> str:
-        """Commit a job and thereby queue it.
+        """Commit a job, which puts it into the queue.
 
-        :param at_most: active jobs that the tenant may have; 0 for any
-            number. It holds however many requests come at once.
+        :param at_most: the most active jobs that the tenant may have; 0 for
+            any number. The limit also holds for requests at the same time.
         :returns: the job's id.
-        :raises DuplicateJob: if the same copy is already under way.
-        :raises TooManyJobs: if the tenant has as many as it may.
+        :raises DuplicateJob: if a job for the same copy is active.
+        :raises TooManyJobs: if the tenant has that many already.
         """
         row = {
             **dataclasses.asdict(new),
@@ -103,11 +103,11 @@ class JobStore:
             raise exception.DuplicateJob() from error
 
     def _turn(self, job: NewJob) -> int:
-        """Return the turn of one more job of a tenant.
+        """Return the turn of a tenant's new job.
 
-        It is the turn that is being served in the destination region, or the
-        one behind the tenant's last there: so one tenant's thousand jobs do
-        not stand before another's first.
+        It is the current turn in the destination region, or the one after the
+        tenant's last turn there. So a thousand jobs of one tenant do not delay
+        the first job of another.
         """
         with self._database.reader() as connection:
             turns = connection.execute(
@@ -131,19 +131,19 @@ class JobStore:
             return statements.get(connection, job_id)
 
     def list(self, page: listing.Page) -> list[Job]:
-        """Return a page of jobs: a key seek, wherever the page lies."""
+        """Return a page of jobs."""
         with self._database.reader() as connection:
             rows = connection.execute(*listing.query(page))
             return [statements.job(row) for row in rows]
 
     def request_cancel(self, job_id: str) -> None:
-        """Ask for a job to stop.
+        """Request the cancelation of a job.
 
         :raises JobNotFound: if there is none with this id.
-        :raises Conflict: if the job is past canceling.
+        :raises Conflict: if the job's status does not allow it any more.
         """
         while (job := self.get(job_id)).status in CANCELABLE:
-            # Where it is not what it was read as, a worker was quicker.
+            # If the status is another by now, a worker has changed it since.
             if self._transitions.change(
                 job_id, job.status, JobStatus.CANCEL_REQUESTED
             ):
@@ -154,16 +154,16 @@ class JobStore:
         )
 
     def request_retry(self, job_id: str, at_most: int = 0) -> None:
-        """Queue a job that is over once more, as a new run of it.
+        """Queue a job that is over again, as a new run of it.
 
-        An image that an earlier run left at the destination stays named in
-        the row, and is removed before anything is made there.
+        The row still names an image that an earlier run left at the
+        destination. A worker removes it before it creates another one.
 
         :param at_most: as for :meth:`create`.
         :raises JobNotFound: if there is none with this id.
         :raises NotRetryable: if the job is not over, or was successful.
-        :raises DuplicateJob: if the same copy is under way by now.
-        :raises TooManyJobs: if the tenant has as many as it may.
+        :raises DuplicateJob: if another job for the same copy is active.
+        :raises TooManyJobs: if the tenant has that many already.
         """
         while (job := self.get(job_id)).status in RETRYABLE:
             if self._begin_run(job, at_most):
@@ -194,10 +194,10 @@ class JobStore:
         return changed is not None
 
     def queue_positions(self, jobs: Collection[Job]) -> dict[str, int]:
-        """Return the places in the queue, from 1, of those that wait.
+        """Return the positions in the queue, from 1, of the jobs that wait.
 
         :param jobs: any jobs.
-        :returns: by the job's id; without those that wait behind the first
+        :returns: by the job's id; without jobs that wait behind the first
             :data:`claim_order.COUNTED`.
         """
         ids = [
@@ -219,18 +219,23 @@ class JobStore:
     def purge(self, older_than: datetime.timedelta, limit: int) -> int:
         """Delete finished jobs, oldest first.
 
-        :param older_than: time since they finished, by the database's clock.
-        :param limit: how many at most, so that no lock is held for long.
-        :returns: how many it found to delete; 0 when none is left.
+        :param older_than: the least time since they finished, by the
+            database's clock.
+        :param limit: the most jobs to delete, so that no lock is held for
+            long.
+        :returns: the number of jobs that it found; 0 when none is left.
         """
-        # Two transactions, as one that writes must not begin by reading.
+        # It takes two transactions, as one that writes must not begin with a
+        # read.
         with self._database.reader() as connection:
             now = connection.scalars(sa.select(models.utcnow())).one()
-            # No index but the first's is of use, and none is to be taken.
+            # Only the index on finished_at helps; coalesce() prevents the use
+            # of another one.
             purgeable = (
                 _jobs.finished_at < now - older_than,
                 _jobs.active.is_(None),
-                # Else nobody would know of what it left at the destination.
+                # Otherwise the image that it left at the destination would be
+                # lost from sight.
                 sa.func.coalesce(_jobs.reserved_image_id, "") == "",
             )
             ids = connection.scalars(
@@ -246,10 +251,10 @@ class JobStore:
         return len(ids)
 
     def known_images(self, image_ids: Collection[str]) -> set[str]:
-        """Return those of some destination images that a job answers for."""
+        """Return those of some destination images that a job's row names."""
         known: set[str] = set()
-        # The first has an index, the second has to read all jobs; it is left
-        # with what hardly ever is there.
+        # The first column has an index. The second needs a scan of all jobs,
+        # so it is used only for the images that are left, which are few.
         for column in (_jobs.reserved_image_id, _jobs.destination_image_id):
             left = set(image_ids) - known
             if left:

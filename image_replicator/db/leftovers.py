@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Images at a destination that jobs left when they were over."""
+"""Images at a destination that jobs could not remove when they ended."""
 
 from typing import Final
 
@@ -30,7 +30,7 @@ _OVER: Final = _jobs.active.is_(None)
 
 
 class Leftovers:
-    """The jobs that are over, while an image of theirs is still to be removed.
+    """The jobs that are over but whose image is still to be removed.
 
     :param regions: the destinations to look at; None for all.
     """
@@ -44,10 +44,10 @@ class Leftovers:
     def find(self, limit: int) -> list[Job]:
         """Return jobs whose ``reserved_image_id`` names such an image.
 
-        Each call begins elsewhere: workers then do not all try the same, and
-        what cannot be removed now does not stand before the rest.
+        Each call begins at a random job. So workers do not all try the same
+        ones, and an image that cannot be removed now does not delay the rest.
 
-        :param limit: how many at most.
+        :param limit: the most jobs to return.
         """
         start = uuidutils.generate_uuid()
         reserved = _jobs.reserved_image_id
@@ -74,7 +74,7 @@ class Leftovers:
 
     @errors.retry_on_deadlock
     def record_removed(self, job: Job) -> None:
-        """Write that what a job left is gone.
+        """Record that the image that a job left is removed.
 
         :param job: as :meth:`find` returned it.
         """

@@ -12,8 +12,8 @@
 
 """The SQL of a page of jobs.
 
-A page costs the same wherever it lies: the statement seeks to the marker's
-key in an index, it does not count its way there.
+Each page takes the same time: the statement seeks to the marker's key in an
+index, and skips no rows.
 """
 
 import dataclasses
@@ -30,13 +30,13 @@ from image_replicator.jobs import Job
 
 _jobs: Final = models.Job.__table__.c
 
-#: The columns of a :class:`image_replicator.jobs.Job`, named as it names them.
+#: The columns of a :class:`image_replicator.jobs.Job`, with its names.
 COLUMNS: Final = [
     column.label(column.key) for column in _jobs if column.key != "active"
 ]
 
-#: What a listing can be sorted by: columns that are never NULL, as a key
-#: seek has no place for those.
+#: The columns that a listing can be sorted by. They are never NULL, as a key
+#: seek cannot handle NULLs.
 SORT_KEYS: Final = {
     "created_at": _jobs.created_at,
     "updated_at": _jobs.updated_at,
@@ -53,9 +53,9 @@ SORT_KEYS: Final = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Page:
-    """Which jobs to list.
+    """A request for a page of jobs.
 
-    :ivar tenant_id: whose jobs, as source or destination; None for all.
+    :ivar tenant_id: the source or the destination of the jobs; None for all.
     :ivar filters: columns and the values they must have.
     :ivar marker: the last job of the page before.
     """
@@ -92,7 +92,7 @@ def query(page: Page) -> tuple[sa.Select[Any], dict[str, Any]]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Shape:
-    """What pages differ in beside their parameters."""
+    """The attributes of a page that change its statement."""
 
     of_tenant: bool
     filters: tuple[str, ...]
@@ -106,14 +106,14 @@ def _filter(name: str) -> str:
     return f"filter_{name}"
 
 
-#: Kept, as making such a statement costs more than running it.
+#: It is cached, as building such a statement takes longer than running it.
 @functools.lru_cache(maxsize=128)
 def _statement(shape: _Shape) -> sa.Select[Any]:
-    """The statement of all pages of a shape.
+    """Return the statement of all pages of a shape.
 
-    A tenant's jobs are the source's and the destination's: two walks along
-    an index each, and a merge of two pages. One walk with an OR would read
-    every tenant's jobs.
+    A tenant's jobs are those where it is the source or the destination. The
+    statement scans an index for each, and merges the two pages. One scan with
+    an OR would read the jobs of every tenant.
     """
     if not shape.of_tenant:
         return _walk(shape, sa.select(*COLUMNS))
@@ -133,7 +133,7 @@ def _statement(shape: _Shape) -> sa.Select[Any]:
 
 
 def _walk(shape: _Shape, statement: sa.Select[Any]) -> sa.Select[Any]:
-    """Filter, seek to the marker, order and limit."""
+    """Add the filters, the marker, the order and the limit."""
     key = SORT_KEYS[shape.sort_key]
     for name in shape.filters:
         value = sa.bindparam(_filter(name), type_=_jobs[name].type)
@@ -146,9 +146,10 @@ def _walk(shape: _Shape, statement: sa.Select[Any]) -> sa.Select[Any]:
 def _behind_marker(
     key: sa.ColumnElement[Any], descending: bool
 ) -> sa.ColumnElement[bool]:
-    """Everything behind the marker in the page's order.
+    """Return the condition of the jobs behind the marker, in the page's order.
 
-    The first condition alone lets an index seek; the second settles ties.
+    The first part lets the database seek in an index; the second resolves
+    ties.
     """
     marker_key = sa.bindparam("marker_key", type_=key.type)
     marker_id: sa.BindParameter[str] = sa.bindparam("marker_id")

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Alembic, driven from code.
+"""Runs the migrations of Alembic.
 
-Two branches make a rolling upgrade possible. ``expand`` only adds, so the
-code of the release before goes on working on an expanded schema; ``contract``
-removes what nothing uses any more, once every process runs the new code.
+Two branches make a rolling upgrade possible. ``expand`` only adds, so the code
+of the release before works with an expanded schema. ``contract`` removes
+unused parts, once every process runs the new code.
 """
 
 import dataclasses
@@ -35,9 +35,9 @@ BRANCHES: Final[tuple[Branch, ...]] = ("expand", "contract")
 
 
 class UnknownSchema(exception.ImageReplicatorError):
-    """The database's schema is one that this release does not know.
+    """This release does not know the schema of the database.
 
-    :param revision: where the database stands.
+    :param revision: of the database.
     """
 
     def __init__(self, revision: str) -> None:
@@ -49,10 +49,10 @@ class UnknownSchema(exception.ImageReplicatorError):
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """Where one branch of the schema stands.
+    """The revision of one branch of the schema.
 
     :ivar current: the revision of the database; None before the first.
-    :ivar head: the revision that this code brings.
+    :ivar head: the newest revision of this release.
     """
 
     branch: Branch
@@ -66,7 +66,7 @@ class Version:
 
 @errors.database_errors()
 def upgrade(engine: sa.Engine, branch: Branch | None = None) -> None:
-    """Bring the schema to the head of one branch, or of both in order.
+    """Upgrade the schema to the head of one branch, or of both in order.
 
     :param engine: of the database.
     :param branch: None for both.
@@ -81,7 +81,7 @@ def upgrade(engine: sa.Engine, branch: Branch | None = None) -> None:
 
 @errors.database_errors()
 def versions(engine: sa.Engine) -> list[Version]:
-    """Tell where each branch of the schema stands.
+    """Return the revision of each branch of the schema.
 
     :raises UnknownSchema: if a newer release has upgraded it.
     """
@@ -92,10 +92,10 @@ def versions(engine: sa.Engine) -> list[Version]:
 
 
 def create_sqlite_schema(engine: sa.Engine) -> None:
-    """Give an SQLite file without a schema the newest one.
+    """Create the newest schema in an SQLite file that has none.
 
-    A schema that is there by now, even an old one, is left alone: upgrading
-    it is the operator's decision.
+    An existing schema is not changed, even if it is old: to upgrade it is the
+    operator's decision.
     """
     with engine.begin() as connection:
         # Of several processes that start at once, one creates the schema and
@@ -106,10 +106,10 @@ def create_sqlite_schema(engine: sa.Engine) -> None:
 
 
 def _lock_sqlite(connection: sa.Connection) -> None:
-    """Wait until no other process writes to an SQLite file, then be alone.
+    """Wait until no other process writes to an SQLite file, and lock it.
 
-    A transaction that begins by reading is let write no more, once another
-    has written.
+    A transaction that begins with a read may not write once another has
+    written.
     """
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA user_version = 0")
@@ -133,8 +133,8 @@ def _applied(
 ) -> set[str]:
     """Return every revision that the database has.
 
-    Alembic's table holds the newest ones alone, and of those only such as no
-    other depends on: contract_0001 stands there for expand_0001 as well.
+    Alembic's table has only the newest ones on which no other depends:
+    contract_0001 there implies expand_0001.
     """
     context = alembic_migration.MigrationContext.configure(connection)
     heads = context.get_current_heads()

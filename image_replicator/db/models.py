@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The tables, as SQLAlchemy sees them."""
+"""The tables, as models of SQLAlchemy."""
 
 import datetime
 from typing import Any
@@ -23,29 +23,29 @@ from sqlalchemy.sql import expression
 
 from image_replicator.db import text
 
-#: Keystone's and Glance's own widths.
+#: Columns of ids and names, as wide as in Keystone and Glance.
 ID = text.Text(64)
 NAME = text.Text(255)
 
-#: Any image name fits, and two that differ in case alone differ, as they do
-#: in PostgreSQL and SQLite.
+#: Any image name fits. The comparison is case-sensitive, as in PostgreSQL and
+#: SQLite.
 MYSQL_TABLE = {
     "mysql_engine": "InnoDB",
     "mysql_charset": "utf8mb4",
     "mysql_collate": "utf8mb4_bin",
 }
 
-#: With microseconds, which MariaDB leaves out unless asked.
+#: Times with microseconds, which MariaDB leaves out by default.
 TIMESTAMP = sa.DateTime().with_variant(
     mysql.DATETIME(fsp=6), "mysql", "mariadb"
 )
 
 
 class utcnow(expression.FunctionElement[datetime.datetime]):  # noqa: N801
-    """The database's clock: the one clock that all processes share.
+    """The time of the database's clock, which all processes share.
 
-    Naive UTC with the precision the database has. It stands for the time of
-    the statement, not of the transaction's begin.
+    It is naive UTC with the database's precision, at the time of the
+    statement, not of the transaction's begin.
     """
 
     type = TIMESTAMP
@@ -64,12 +64,12 @@ def _utcnow_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
 
 @compiler.compiles(utcnow, "sqlite")
 def _utcnow_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
-    # Milliseconds are all it has; SQLAlchemy reads six digits.
+    # SQLite's clock has milliseconds; SQLAlchemy expects six digits.
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 
 
 class from_now(expression.FunctionElement[datetime.datetime]):  # noqa: N801
-    """A time to come, by the database's clock.
+    """A time in the future, by the database's clock.
 
     :param seconds: until then.
     """
@@ -110,11 +110,11 @@ class Base(orm.DeclarativeBase):
 
 
 class Job(Base):
-    """A row per copy. See :class:`image_replicator.jobs.Job`.
+    """The table of jobs. See :class:`image_replicator.jobs.Job`.
 
-    ``active`` is true while the job is, and NULL afterwards. As NULLs are
-    distinct in a unique key, the key says: one active copy of an image to a
-    tenant and region, any number of finished ones.
+    ``active`` is true while the job is active, and NULL afterwards. NULLs are
+    distinct in a unique key, so the key allows one active job for each image,
+    tenant and region, and any number of finished jobs.
     """
 
     __tablename__ = "jobs"
@@ -127,7 +127,7 @@ class Job(Base):
             "active",
             name="uniq_jobs_active_copy",
         ),
-        # Each listing, newest first, is a walk along one of these three.
+        # Each listing scans one of these three.
         sa.Index("ix_jobs_created", "created_at", "id"),
         sa.Index(
             "ix_jobs_source_tenant", "source_tenant_id", "created_at", "id"
@@ -138,9 +138,9 @@ class Job(Base):
             "created_at",
             "id",
         ),
-        # A worker looks for the oldest cancelation that waits.
+        # Finds the oldest cancelation that waits.
         sa.Index("ix_jobs_status", "status", "created_at", "id"),
-        # The queue: whose turn it is, of all regions or of one.
+        # These two are the queue, of all regions and of one region.
         sa.Index("ix_jobs_queue", "status", "turn", "created_at", "id"),
         sa.Index(
             "ix_jobs_region_queue",
@@ -150,7 +150,7 @@ class Job(Base):
             "created_at",
             "id",
         ),
-        # A tenant's last turn in a region; how many active jobs it has.
+        # Finds a tenant's last turn in a region, and counts its active jobs.
         sa.Index(
             "ix_jobs_tenant_turn",
             "source_tenant_id",
@@ -158,7 +158,7 @@ class Job(Base):
             "destination_region_id",
             "turn",
         ),
-        # The same of a region, tenant by tenant: a worker passes some by.
+        # The queue of a region by tenant, as a worker may pass tenants by.
         sa.Index(
             "ix_jobs_tenant_queue",
             "status",
@@ -175,9 +175,10 @@ class Job(Base):
             "slot",
             unique=True,
         ),
-        # Few rows have a lease; those whose lease ran out are found by it.
+        # Finds the jobs whose lease has expired; few rows have a lease.
         sa.Index("ix_jobs_lease", "lease_expires_at"),
-        # Few jobs that are over still have an image to be removed.
+        # Finds the finished jobs whose image is still to be removed; they are
+        # few.
         sa.Index("ix_jobs_reserved_image", "reserved_image_id"),
         sa.Index("ix_jobs_finished", "finished_at"),
         MYSQL_TABLE,
@@ -202,7 +203,7 @@ class Job(Base):
     image_size: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     bytes_copied: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
     bytes_per_second: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger)
-    # The release before inserts no turn: its jobs come first.
+    # The release before inserts no turn, so its jobs come first.
     turn: orm.Mapped[int] = orm.mapped_column(
         sa.BigInteger, server_default="0"
     )
@@ -241,10 +242,10 @@ class Job(Base):
 
 
 class Tenant(Base):
-    """A row per tenant that jobs were admitted for within a limit.
+    """The table of tenants for which jobs were admitted within a limit.
 
-    :ivar admissions: how many; it changes so that those who admit jobs of one
-        tenant at the same time meet in its row.
+    :ivar admissions: the number of jobs admitted. Each admission updates it,
+        so that admissions for one tenant at the same time conflict in its row.
     """
 
     __tablename__ = "tenants"
@@ -255,9 +256,9 @@ class Tenant(Base):
 
 
 class Worker(Base):
-    """A row per worker. See :class:`image_replicator.jobs.RegisteredWorker`.
+    """The table of workers: :class:`image_replicator.jobs.RegisteredWorker`.
 
-    For operators to look at; nothing is decided by it.
+    It is for operators; no code decides by it.
     """
 
     __tablename__ = "workers"

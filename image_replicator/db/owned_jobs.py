@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The jobs, as the worker uses those that it owns.
+"""The jobs that a worker owns, for that worker.
 
-Every method takes a claim, and raises ClaimLost where the job is no longer
-this worker's to change so.
+Every method takes a claim, and raises ClaimLost if the claim is no longer
+valid, or the job's status does not allow the change.
 """
 
 from typing import Any
@@ -37,10 +37,10 @@ _jobs: Final = models.Job.__table__.c
 
 
 class OwnedJobs:
-    """The jobs of one database that workers own.
+    """The jobs in one database that workers own.
 
-    :param events: is told of each change of a job's status.
-    :param lease_time: seconds that a lease lasts from its renewal.
+    :param events: publishes each change of a job's status.
+    :param lease_time: the seconds that a lease lasts after its renewal.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class OwnedJobs:
     def get(self, claim: Claim) -> Job:
         """Return the job, whatever its status.
 
-        :raises ClaimLost: if another owns it, or nobody does.
+        :raises ClaimLost: if another worker or none owns the job.
         """
         try:
             with self._database.reader() as connection:
@@ -70,17 +70,17 @@ class OwnedJobs:
 
     @errors.retry_on_deadlock
     def reserve_image(self, claim: Claim, image_id: str) -> None:
-        """Commit the id of the destination's image, before it is made."""
+        """Commit the id of the destination's image, before it is created."""
         self._set(claim, reserved_image_id=image_id, bytes_copied=0)
 
     @errors.retry_on_deadlock
     def image_created(self, claim: Claim, image_id: str) -> None:
-        """Show the destination's image to the user: it exists."""
+        """Record that the destination's image exists, for the API."""
         self._set(claim, destination_image_id=image_id)
 
     @errors.retry_on_deadlock
     def image_removed(self, claim: Claim) -> None:
-        """Write that the image of this attempt is known to be gone."""
+        """Record that the image of this attempt is removed."""
         self._set(claim, destination_image_id=None, reserved_image_id=None)
 
     @errors.retry_on_deadlock
@@ -90,7 +90,7 @@ class OwnedJobs:
         bytes_copied: int,
         bytes_per_second: int | None = None,
     ) -> JobStatus:
-        """Write how far and how fast the copy is, and renew the lease.
+        """Record the copy's progress and rate, and renew the lease.
 
         :param bytes_per_second: smoothed; None while it is not known.
         :returns: ``replicating``, ``cancel_requested`` when the user wants
@@ -111,7 +111,7 @@ class OwnedJobs:
 
     @errors.retry_on_deadlock
     def renew(self, claim: Claim) -> JobStatus:
-        """Renew the lease of a job whatever its owner does with it.
+        """Renew the lease of a job, whatever its status.
 
         :returns: the job's status.
         """
@@ -125,7 +125,7 @@ class OwnedJobs:
         bytes_per_second: int | None,
         verification: Verification,
     ) -> None:
-        """End the job: the copy is whole and verified.
+        """End the job: the copy is complete and verified.
 
         :param bytes_per_second: the mean; None for an image without bytes.
         """
@@ -142,13 +142,13 @@ class OwnedJobs:
         )
 
     def fail(self, claim: Claim, code: ErrorCode, message: str) -> None:
-        """End the job: its copy, or its cancelation, failed for good."""
+        """End the job: its copy or its cancelation failed for good."""
         values = {
             "bytes_per_second": None,
             "error_code": code.word,
             "error_message": message,
         }
-        # Only the owner could lead it from the one status to the other.
+        # Only the owner can have made this change of status.
         if not self._changed(
             claim, JobStatus.REPLICATING, JobStatus.ERROR, **values
         ):
@@ -157,7 +157,7 @@ class OwnedJobs:
     def retry(
         self, claim: Claim, seconds: float, code: ErrorCode, message: str
     ) -> None:
-        """Have another attempt made later, as this one failed.
+        """Schedule another attempt, as this one failed.
 
         :param seconds: until then.
         """
@@ -169,7 +169,7 @@ class OwnedJobs:
         )
 
     def give_back(self, claim: Claim) -> None:
-        """Let another worker begin the copy anew; no attempt is spent."""
+        """Give the job back to the queue, without counting the attempt."""
         self._requeue(claim, uncounted_claims=_jobs.uncounted_claims + 1)
 
     def _requeue(self, claim: Claim, **values: Any) -> None:
@@ -183,11 +183,11 @@ class OwnedJobs:
         )
 
     def begin_cancel(self, claim: Claim) -> None:
-        """Begin to clean up: the copy has stopped, as the user asked."""
+        """Begin the cancelation: the copy has stopped, as the user asked."""
         self._change(claim, JobStatus.CANCEL_REQUESTED, JobStatus.CANCELING)
 
     def postpone_cancel(self, claim: Claim, seconds: float) -> None:
-        """Have any worker clean the destination later, as this one could not.
+        """Let any worker clean the destination later, as this one could not.
 
         :param seconds: until then.
         """
@@ -196,7 +196,7 @@ class OwnedJobs:
         )
 
     def finish_cancel(self, claim: Claim) -> None:
-        """End the job: nothing is left at the destination."""
+        """End the job: it is canceled, and its image is removed."""
         self._change(
             claim,
             JobStatus.CANCELING,
@@ -220,7 +220,7 @@ class OwnedJobs:
         return job is not None
 
     def _set(self, claim: Claim, **values: Any) -> None:
-        """Write columns of a job whose status stays as it is."""
+        """Update columns of a job without a change of its status."""
         with self._database.writer() as connection:
             written = statements.update(
                 connection,

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The places for copies in each destination region, where they are counted.
+"""Slots, which limit the number of copies to a destination region.
 
-A copy takes its place in the very statement that claims it, and a unique key
-lets no two have the same. So there are never more copies than places, however
-many workers claim at once.
+The statement that claims a copy also takes its slot, and a unique key keeps
+two copies from the same slot. So there are never more copies than slots,
+however many workers claim at once.
 """
 
 import itertools
@@ -34,28 +34,28 @@ from image_replicator.db import statements
 
 _jobs: Final = models.Job.__table__.c
 
-#: Stands for each region that is not named.
+#: The name that stands for each region without a limit of its own.
 _ANY: Final = "*"
 
-#: Among so many free places workers choose, however many there are.
+#: The most free slots among which a worker chooses.
 _CHOICE: Final = 64
 
-#: The release before knows no places: it leaves them to jobs that it ends or
-#: takes from a lost worker.
+#: True of a job that does not need its slot. The release before does not know
+#: slots: a job that it ends, or takes from a lost worker, keeps its slot.
 _IDLE: Final = sa.or_(
     _jobs.worker_id.is_(None), _jobs.status.not_in(statements.COPYING)
 )
 
 
 class NoSlot(Exception):
-    """As many copies go to a region as may."""
+    """A region already has as many copies as its limit allows."""
 
 
 class Slots:
-    """The places in all regions.
+    """The slots in all regions.
 
-    :param limits: how many, by region; ``*`` for each that is not named.
-        Where nothing says, they are not counted.
+    :param limits: the number of slots by region; ``*`` for each region that is
+        not named. A region without a number has no limit.
     """
 
     def __init__(
@@ -67,9 +67,10 @@ class Slots:
     def open_regions(
         self, regions: tuple[str, ...] | None
     ) -> tuple[str, ...] | None:
-        """Return those of some regions that more copies may go to.
+        """Return those of some regions that have a free slot.
 
-        :param regions: None for all; then, None is returned for all.
+        :param regions: None for all regions; the result may be None for all,
+            too.
         """
         if not self._limits:
             return regions
@@ -78,9 +79,9 @@ class Slots:
         return tuple(region for region in regions if self._left(region))
 
     def free_slot(self, region: str) -> int | None:
-        """Return one of the free places, so that not all want the same.
+        """Return a random free slot, as workers choose at the same time.
 
-        :returns: None where places are not counted.
+        :returns: None if the region has no limit.
         :raises NoSlot: if there is none.
         """
         left = self._left(region)
@@ -89,7 +90,7 @@ class Slots:
         return secrets.choice(left)
 
     def waited_for(self) -> Iterator[str]:
-        """Yield the regions that copies wait for, in order."""
+        """Yield the regions for which copies wait, by name."""
         region: str | None = ""
         while region is not None:
             with self._database.reader() as connection:
@@ -98,13 +99,13 @@ class Slots:
                 yield region
 
     def _left(self, region: str) -> list[int | None]:
-        """Return free places of a region; one None if none is counted."""
+        """Return free slots of a region; a single None if it has no limit."""
         limit = self._limits.get(region, self._limits.get(_ANY))
         if limit is None:
             return [None]
         taken = self._taken(region)
         free = (slot for slot in range(limit) if slot not in taken)
-        # Where the limit was lowered, copies may be beyond it.
+        # If the limit was lowered, there may be more copies than slots.
         left = max(0, limit - len(taken))
         return list(itertools.islice(free, min(left, _CHOICE)))
 
@@ -118,7 +119,7 @@ class Slots:
 
     @errors.retry_on_deadlock
     def _free(self, job_ids: Collection[str]) -> None:
-        """Free the places of jobs that do not need them."""
+        """Free the slots of jobs that do not need them."""
         with self._database.writer() as connection:
             connection.execute(
                 sa.update(models.Job)

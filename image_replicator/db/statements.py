@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The statements and columns that several stores share."""
+"""Statements and columns that several stores use."""
 
 from typing import Any
 from typing import Final
@@ -27,18 +27,18 @@ from image_replicator.jobs import JobStatus
 
 _jobs: Final = models.Job.__table__.c
 
-#: A copy may be running: its place in the destination region is taken.
+#: The statuses in which a copy may run, and uses a slot of its region.
 COPYING: Final = frozenset({JobStatus.REPLICATING, JobStatus.CANCEL_REQUESTED})
 
 
-#: The columns of an owner, of a job that has none.
+#: The columns of the owner, for a job without one.
 UNOWNED: Final[dict[str, Any]] = {
     "worker_id": None,
     "lease_expires_at": None,
     "slot": None,
 }
 
-#: The columns of the bytes copied, of a job whose copy begins at the first.
+#: The columns of the progress, for a job whose copy begins again.
 NOTHING_COPIED: Final[dict[str, Any]] = {
     "bytes_copied": 0,
     "bytes_per_second": None,
@@ -48,7 +48,7 @@ NOTHING_COPIED: Final[dict[str, Any]] = {
 def update(
     connection: sa.Connection, *where: sa.ColumnElement[bool], **values: Any
 ) -> bool:
-    """Write columns of a job; tell whether there was one to write to."""
+    """Update columns of a job; return whether a row matched."""
     written = connection.execute(
         sa.update(models.Job)
         .where(*where)
@@ -58,7 +58,7 @@ def update(
 
 
 def owned(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
-    """The fence: true only while this claim on the job is good."""
+    """Return the fence: conditions that hold only while a claim is valid."""
     return (
         _jobs.id == claim.job_id,
         _jobs.worker_id == claim.worker_id,
@@ -66,8 +66,8 @@ def owned(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-#: Made once: making it costs as much as running it, and all programs that
-#: watch a job run it again and again.
+#: It is built once, as building it takes as long as running it, and programs
+#: that watch a job run it often.
 _JOB_BY_ID: Final = sa.select(*listing.COLUMNS).where(
     text.equal(_jobs.id, sa.bindparam("job_id", type_=_jobs.id.type))
 )
@@ -85,7 +85,7 @@ def get(connection: sa.Connection, job_id: str) -> Job:
 
 
 def job(row: sa.Row[Any]) -> Job:
-    """Make a job of a row with :data:`listing.COLUMNS`."""
+    """Return the job of a row with :data:`listing.COLUMNS`."""
     values = dict(row._mapping)
     values["status"] = JobStatus(values["status"])
     return Job(**values)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""All stores of one database, as a worker process needs them."""
+"""All stores of one database, for a worker process."""
 
 import dataclasses
 
@@ -29,11 +29,11 @@ from image_replicator.db import workers
 class Stores:
     """The stores of one database.
 
-    :ivar jobs: what users and operators do with jobs.
-    :ivar queue: what workers do with jobs that they do not own.
-    :ivar owned: what a worker does with the jobs that it owns.
-    :ivar leftovers: what jobs left at the destination.
-    :ivar workers: the workers, as operators see them.
+    :ivar jobs: the jobs, for users and operators.
+    :ivar queue: the jobs that wait for a worker.
+    :ivar owned: the jobs that a worker owns.
+    :ivar leftovers: the images that jobs left at the destination.
+    :ivar workers: the list of workers, for operators.
     """
 
     database: database.Database
@@ -47,9 +47,9 @@ class Stores:
 def open_stores(
     conf: cfg.ConfigOpts, published: events.Events | None = None
 ) -> Stores:
-    """Make the stores of the configured database.
+    """Return the stores of the configured database.
 
-    Opens no connection before the first use.
+    They open no connection before their first use.
 
     :param conf: has ``[database]`` and ``[worker]``.
     :param published: is told of each change of a job's status; None to log

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Text as each of the databases can store and compare it.
+"""Column types for text that every database can store and compare.
 
-Names, regions, request ids and error messages come from outside. Whatever is
-in them, the row that they belong to has to be written.
+Names, regions, request ids and error messages come from outside. Their rows
+must be written whatever characters they have.
 """
 
 import re
@@ -24,7 +24,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext import compiler
 from sqlalchemy.sql import expression
 
-#: PostgreSQL stores no NUL, and no database half of a UTF-16 pair.
+#: Characters that some database cannot store: PostgreSQL stores no NUL, and no
+#: database stores half of a UTF-16 pair.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 #: Control characters that change how a terminal shows a message.
@@ -32,8 +33,8 @@ _CONTROLS: Final = re.compile("[\x01-\x08\x0b-\x1f\x7f-\x9f]")
 
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
-#: The last character of text that was cut. It keeps a value that is compared
-#: with a column from being equal to one that is merely its beginning.
+#: The last character of text that was cut. Because of it, a longer text never
+#: equals a stored text that is only its beginning.
 _CUT: Final = "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -43,11 +44,11 @@ def _storable(value: str, length: int) -> str:
 
 
 class Text(sa.types.TypeDecorator[str]):
-    """Text of a limited length.
+    """A column of text with a limited length.
 
-    A character that some database cannot store is replaced by U+FFFD, and
-    text that is longer than the column is cut. The same is done to a value
-    that is compared with the column.
+    A character that some database cannot store is replaced by U+FFFD, and text
+    that is longer than the column is cut. A value that is compared with the
+    column is changed in the same way.
 
     :param length: characters.
     """
@@ -87,16 +88,16 @@ class Message(sa.types.TypeDecorator[str]):
 def equal(
     column: sa.ColumnElement[Any], value: sa.ColumnElement[Any]
 ) -> sa.ColumnElement[bool]:
-    """Compare a column with a value, to the last blank.
+    """Compare a column with a value, including blanks at the end.
 
-    MariaDB and MySQL ignore blanks at the end of both. An index on the column
-    serves as it does for a plain comparison.
+    MariaDB and MySQL ignore such blanks. An index on the column is used as for
+    a plain comparison.
     """
     return sa.and_(column == value, _same_length(column, value))
 
 
 class _same_length(expression.FunctionElement[bool]):  # noqa: N801
-    """Two texts that are equal but for blanks at their ends are equal."""
+    """The condition that two texts have the same length, with their blanks."""
 
     type = sa.Boolean()
     inherit_cache = True

@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Changes of a job's status: the one way to make them.
+"""The one way to change a job's status.
 
-Each change is one compare-and-swap: an UPDATE that names the status (and, for
-a worker, the claim) that it starts from, and counts the rows it changed. That
-is right on SQLite, Galera and PostgreSQL alike, needs no lock, and leaves
-nothing half done wherever the process dies. As it names one status, and not
-several, the status before the change is known for sure.
+Each change is one compare-and-swap: an UPDATE whose condition names the old
+status (and, for a worker, the claim), and whose row count tells whether it
+took effect. This works alike on SQLite, Galera and PostgreSQL, needs no lock,
+and cannot be interrupted halfway. The condition names a single status, so the
+status before the change is always known.
 """
 
 from collections.abc import Mapping
@@ -55,8 +55,8 @@ class Transitions:
         """Insert a job.
 
         :param row: its columns.
-        :param guard: may refuse it; called first in the transaction.
-        :raises DBDuplicateEntry: if the same copy is under way.
+        :param guard: may refuse the job; called first in the transaction.
+        :raises DBDuplicateEntry: if a job for the same copy is active.
         """
         job = self._insert(row, guard)
         self._publish(job, None)
@@ -71,14 +71,14 @@ class Transitions:
         guard: admissions.Guard | None = None,
         **values: Any,
     ) -> Job | None:
-        """Change a job's status, if it is still what it was seen to be.
+        """Change a job's status, if it is still the one that was read.
 
-        :param old: the same as ``new`` where only the owner changes.
-        :param where: what else must be true of the job.
+        :param old: the same as ``new`` if only the owner changes.
+        :param where: further conditions on the job.
         :param guard: as for :meth:`create`.
         :param values: columns to write with the status.
-        :returns: the job as it is then; None if it was not changed.
-        :raises ValueError: if no job goes from the one status to the other.
+        :returns: the job after the change; None if it was not changed.
+        :raises ValueError: if this change of status is not allowed.
         """
         if not _exists(old, new):
             raise ValueError(f"no job goes from {old} to {new}")
@@ -119,12 +119,12 @@ class Transitions:
 
 
 def _exists(old: JobStatus, new: JobStatus) -> bool:
-    """Tell whether a job goes so, or stays as it is with a new owner."""
+    """Tell whether a change is allowed; an active job may change its owner."""
     return new in TRANSITIONS[old] or (old is new and new in ACTIVE)
 
 
 def _implied(new: JobStatus) -> dict[str, Any]:
-    """Return the columns that have to be written with a status."""
+    """Return the columns that must be written with a status."""
     values: dict[str, Any] = {"status": new}
     if new in FINAL:
         values |= {

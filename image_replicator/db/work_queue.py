@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The jobs, as workers use those that they do not own."""
+"""The queue of jobs that wait for a worker."""
 
 from collections.abc import Callable
 from collections.abc import Collection
@@ -38,12 +38,12 @@ from image_replicator.jobs import JobStatus
 
 _jobs: Final = models.Job.__table__.c
 
-#: How many waiting jobs a worker looks at before it looks anew: with one,
-#: workers that look at the same time would all want the same job.
+#: The number of waiting jobs that a worker reads at a time. If it were one,
+#: workers that read at the same time would all try to claim the same job.
 _CANDIDATES: Final = 8
 
-#: The same where some tenants are passed by. Behind so many jobs of theirs,
-#: those of others are looked for tenant by tenant.
+#: The same number if some tenants are passed by. If so many jobs are all of
+#: these tenants, the queue is searched tenant by tenant.
 _LOOKAHEAD: Final = 64
 
 _TO_BE_CANCELED: Final = frozenset(
@@ -54,7 +54,7 @@ _TO_BE_CANCELED: Final = frozenset(
 class WorkQueue:
     """The jobs of one database that wait for a worker.
 
-    :param events: is told of each change of a job's status.
+    :param events: publishes each change of a job's status.
     :param conf: has ``[worker]``.
     """
 
@@ -73,20 +73,20 @@ class WorkQueue:
     def claim_next(
         self, worker_id: str, passed_by: Set[str] = frozenset()
     ) -> tuple[Job, Claim] | None:
-        """Take the job whose turn it is; it is then ``replicating``.
+        """Claim the next job, which is then ``replicating``.
 
-        :param passed_by: the tenants whose jobs are left to others, as this
-            worker has as many of theirs as it may.
-        :returns: the job and the claim on it; None when nothing waits for
-            this worker, or no region has room for another copy.
+        :param passed_by: the tenants whose jobs this worker must not claim, as
+            it runs as many of theirs as it may.
+        :returns: the job and the claim on it; None if no job waits for this
+            worker, or no region has a free slot.
         """
-        # Where others took all jobs that were seen, more may wait behind.
+        # If others claimed all these jobs, more may wait behind them.
         while found := self._copies(passed_by):
             for row in found:
                 try:
                     claimed = self._claim_copy(worker_id, row)
                 except slots.NoSlot:
-                    # The region was filled since the look.
+                    # Others have filled the region in the meantime.
                     break
                 if claimed:
                     return claimed
@@ -106,7 +106,7 @@ class WorkQueue:
     def _first_of_others(
         self, regions: tuple[str, ...] | None, passed_by: Set[str]
     ) -> Sequence[sa.Row[Any]]:
-        """Return a copy of another tenant to each region, in their order."""
+        """Return the first copy of another tenant to each region, in order."""
         if regions is None:
             regions = tuple(self._slots.waited_for())
         found = [self._of_another(region, passed_by) for region in regions]
@@ -118,9 +118,10 @@ class WorkQueue:
     def _of_another(
         self, region: str, passed_by: Set[str]
     ) -> sa.Row[Any] | None:
-        """Return a copy to a region that is of none of these tenants.
+        """Return the first copy to a region of a tenant not passed by.
 
-        It begins to look anywhere, so that no tenant is always the first.
+        The search begins at a random tenant, so that no tenant is always the
+        first.
         """
         for tenant in (uuidutils.generate_uuid(dashed=False), ""):
             while row := self._next_tenant(region, tenant):
@@ -149,11 +150,11 @@ class WorkQueue:
                 error_message=None,
             )
         except db_exc.DBDuplicateEntry:
-            # Another copy was quicker to take this place.
+            # Another copy has taken this slot.
             return None
 
     def claim_canceled(self, worker_id: str) -> tuple[Job, Claim] | None:
-        """Take a job that is to be canceled and that no worker owns.
+        """Claim a job that is to be canceled and has no owner.
 
         :returns: as :meth:`claim_next`; the job is then ``canceling``.
         """
@@ -174,7 +175,7 @@ class WorkQueue:
         regions: tuple[str, ...] | None,
         limit: int = _CANDIDATES,
     ) -> Sequence[sa.Row[Any]]:
-        """Return the first jobs that wait."""
+        """Return the first rows of a query of waiting jobs."""
         if regions == ():
             return []
         with self._database.reader() as connection:
@@ -183,14 +184,14 @@ class WorkQueue:
     def _claim(
         self, worker_id: str, row: sa.Row[Any], new: JobStatus, **values: Any
     ) -> tuple[Job, Claim] | None:
-        """Take one job; None if another was quicker."""
+        """Claim a job; None if another worker has claimed it already."""
         job = self._transitions.change(
             row.id,
             JobStatus(row.status),
             new,
             _jobs.worker_id.is_(None),
             worker_id=worker_id,
-            # Tells this claim from any before it.
+            # This number tells the claim from all earlier ones.
             claim_number=_jobs.claim_number + 1,
             lease_expires_at=models.from_now(self._lease_time),
             retry_at=None,
@@ -205,14 +206,14 @@ class WorkQueue:
     def release_expired(
         self, worker_id: str, owned: Collection[str]
     ) -> Sequence[Claim]:
-        """Take jobs away from workers whose lease has run out.
+        """Release the jobs whose lease has expired.
 
-        Anyone can claim them then. No further write of such a worker has an
-        effect, as its claim is void.
+        Any worker can claim them afterwards. The worker that owned such a job
+        can no longer write to it, as its claim is void.
 
-        :param worker_id: of who asks.
-        :param owned: the jobs that it knows to be working on.
-        :returns: the claims that are void now.
+        :param worker_id: of the worker that calls.
+        :param owned: the jobs that this worker is working on.
+        :returns: the claims that were ended.
         """
         expired = sa.and_(
             _jobs.lease_expires_at < models.utcnow(),
@@ -254,8 +255,8 @@ class WorkQueue:
             return statements.update(
                 connection,
                 *where,
-                # Not a copy: its lease may have been renewed before the one
-                # statement, and have run out before the other.
+                # A running copy is excluded: its lease may be renewed before
+                # the first statement and expire before this one.
                 _jobs.status.in_(_TO_BE_CANCELED),
                 **statements.UNOWNED,
             )

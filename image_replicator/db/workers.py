@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The workers, as operators see them. Nothing is decided by these rows."""
+"""The list of workers, for operators. No code decides by it."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ from image_replicator.jobs import WorkerDescription
 _jobs: Final = models.Job.__table__.c
 _workers: Final = models.Worker.__table__
 
-#: A worker may be working on a job in one of these.
+#: The statuses of jobs on which a worker may be working.
 _OWNED: Final = ACTIVE - {JobStatus.REPLICATE_REQUESTED}
 
 
 class ListedWorker(NamedTuple):
-    """A worker, and what it does.
+    """A worker, with the jobs that it owns.
 
     :ivar silence: seconds since its last sign of life.
     :ivar job_ids: of the jobs that it owns.
@@ -54,9 +54,9 @@ class WorkerRegistry:
 
     @errors.retry_on_deadlock
     def register(self, worker: WorkerDescription) -> None:
-        """Write that a worker is alive; add it if it is new.
+        """Record a sign of life of a worker; add the worker if it is new.
 
-        :raises DBError: if the database does not serve.
+        :raises DBError: if the database cannot be used.
         """
         with self._database.writer() as connection:
             seen = connection.execute(
@@ -75,7 +75,7 @@ class WorkerRegistry:
 
     @errors.retry_on_deadlock
     def unregister(self, worker_id: str) -> None:
-        """Remove a worker that has ended in good order."""
+        """Remove a worker that has ended normally."""
         with self._database.writer() as connection:
             connection.execute(
                 sa.delete(models.Worker).where(models.Worker.id == worker_id)
@@ -83,9 +83,10 @@ class WorkerRegistry:
 
     @errors.retry_on_deadlock
     def forget_silent(self, seconds: float) -> None:
-        """Remove the workers that gave no sign of life for so long."""
+        """Remove the workers that gave no sign of life for some seconds."""
         silent = models.Worker.seen_at < models.from_now(-seconds)
-        # There is hardly ever one: looking takes no lock on those that live.
+        # There is rarely one, and a SELECT first locks no row of a live
+        # worker.
         with self._database.reader() as connection:
             ids = connection.scalars(
                 sa.select(models.Worker.id).where(silent)
@@ -99,7 +100,7 @@ class WorkerRegistry:
                 )
 
     def list(self) -> list[ListedWorker]:
-        """Return all workers, in the order of their ids."""
+        """Return all workers, sorted by id."""
         with self._database.reader() as connection:
             now = connection.scalars(sa.select(models.utcnow())).one()
             rows = connection.execute(

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Glance: the only package that knows an image's URLs.
+"""Clients of Glance; no other package knows the URLs of images.
 
 The API uses ``caller`` to look at the source image as the caller may see it.
 The worker uses ``clients`` to read, create, fill and remove images with its
@@ -23,12 +23,12 @@ from typing import Final
 
 from oslo_utils import uuidutils
 
-#: An image as Glance shows it.
+#: An image, as Glance shows it in JSON.
 Image = dict[str, Any]
 
-#: How a request that carries an image's data is sent. keystoneauth would
-#: otherwise send a consumed body again after a 401, follow a redirect with
-#: the token, and read the whole body to log it.
+#: The options of requests for an image's data. Without them, keystoneauth
+#: would send a consumed body again after a 401, follow a redirect with the
+#: token, and read the whole body to log it.
 STREAM: Final[dict[str, Any]] = {
     "raise_exc": False,
     "allow_reauth": False,
@@ -40,7 +40,7 @@ STREAM: Final[dict[str, Any]] = {
 
 
 def image_path(image_id: str) -> str:
-    """Return an image's path, made of nothing but a checked UUID.
+    """Return the path of an image, whose id must be a UUID.
 
     :raises ValueError: for anything else.
     """
@@ -50,7 +50,7 @@ def image_path(image_id: str) -> str:
 
 
 def beginning(chunks: Iterable[bytes], size: int) -> bytes:
-    """Read no more chunks than it takes to return ``size`` bytes."""
+    """Return the first ``size`` bytes of some chunks, and read no further."""
     read = b""
     for chunk in chunks if size else ():
         read += chunk

@@ -67,7 +67,7 @@ _EVERY: Final[_Meanings] = {
 _CREATE: Final[_Meanings] = {
     **_EVERY,
     HTTPStatus.CREATED: None,
-    # Where there are no images, there is no image service.
+    # A service without the path of images is no image service.
     HTTPStatus.NOT_FOUND: Kind.NOT_IMAGE_SERVICE,
     HTTPStatus.CONFLICT: Kind.CONFLICT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Kind.QUOTA_EXCEEDED,
@@ -83,7 +83,7 @@ MEANINGS: Final[Mapping[Request, _Meanings]] = {
         HTTPStatus.NOT_FOUND: Kind.NOT_IMAGE_SERVICE,
     },
     Request.CREATE: _CREATE,
-    # An id that is taken already is one that nobody can take.
+    # The id is in use already.
     Request.RESERVE: {**_CREATE, HTTPStatus.CONFLICT: None},
     Request.CHANGE: {
         **_EVERY,
@@ -144,7 +144,7 @@ _OF_ANOTHER_TO_UPLOAD: Final[_Meanings] = {
 #: again gets 409 because of its own first try.
 _UNCERTAIN: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT}
 
-#: A header that each answer of Glance's API has, and that no proxy's has.
+#: A header that each answer of Glance's API has, and no answer of a proxy.
 _GLANCE_HEADER: Final = "X-Openstack-Request-Id"
 
 _MAX_EXPLANATION: Final = 300
@@ -244,11 +244,11 @@ def _explanation(reply: requests.Response) -> str:
     try:
         body = images.beginning(reply.iter_content(4096), 4096)
     except requests.RequestException:
-        # The status was worth more than the words that were cut off.
+        # The connection broke off; the status alone is enough.
         body = b""
     words = _TAGS.sub(" ", body.decode("utf-8", "replace"))
     words = " ".join(html.unescape(words).split())
-    # A web server's page may show the request that it got.
+    # A web server's page may repeat the request.
     token = reply.request.headers.get("X-Auth-Token")
     if token:
         words = words.replace(token, "…")

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The problems of image services, kept for some seconds."""
+"""A cache of the problems of image services."""
 
 import collections
 import dataclasses
@@ -22,8 +22,8 @@ from typing import Final
 
 from image_replicator.images import probe
 
-#: Seconds for which an answer counts: a good one, as each copy asks; a bad
-#: one only so that not all requests find out at once.
+#: Seconds for which an answer is kept. A good one is kept because each copy
+#: needs it, a bad one only so that not all requests ask at once.
 _UP_SECONDS: Final = 5.0
 _DOWN_SECONDS: Final = 1.0
 
@@ -32,9 +32,9 @@ _DOWN_SECONDS: Final = 1.0
 class _Known:
     """The latest answer about one service.
 
-    :ivar answered: whether there has been an answer.
+    :ivar answered: whether the service has been asked yet.
     :ivar problem: the answer; None for a service that can be used.
-    :ivar good_until: by the clock.
+    :ivar good_until: the time until which it is kept, by the clock.
     """
 
     answered: bool = False
@@ -44,12 +44,11 @@ class _Known:
 
 
 class Availability:
-    """Asks each region's image service now and then, one thread at a time.
+    """Checks each region's image service at times, in one thread at a time.
 
-    The services of two regions can wait for each other: threads of the one
-    ask whether the other is up, whose threads all wait for bytes that workers
-    read from the first. So no more than one thread of a process may be lost
-    to the question.
+    The services of two regions could wait for each other: threads of the first
+    check the second, all of whose threads wait for data that workers read from
+    the first. So at most one thread of a process checks.
 
     :param ask: finds the problem of a region's image service, if it has one.
     :param clock: seconds, never going back.
@@ -66,9 +65,9 @@ class Availability:
         self._known: dict[str, _Known] = collections.defaultdict(_Known)
 
     def problem(self, region: str) -> probe.Problem | None:
-        """Return why a region's image service could not be used of late.
+        """Return the recent problem of a region's image service.
 
-        :returns: None if it could.
+        :returns: None if it can be used.
         """
         with self._changed:
             known = self._known[region]

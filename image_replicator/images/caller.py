@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The source image, seen as the caller of the API.
+"""The source image, as the caller of the API may see it.
 
-:class:`SourceImages` asks an image service through one of two ways: the
-Glance that the extension wraps, in the same process, or a region's endpoint
-over HTTP, where the extension runs on its own.
+:class:`SourceImages` asks an image service in one of two ways: the Glance that
+    the extension wraps, in the same process, or, if the API is a service of
+    its own, a region's endpoint over HTTP.
 """
 
 import dataclasses
@@ -40,11 +40,12 @@ from image_replicator.images import recognition
 
 LOG = logging.getLogger(__name__)
 
-#: An image's JSON is a few KiB; Glance's own limits keep it below this.
+#: The most bytes of an image's JSON. It usually has a few KiB, and Glance's
+#: own limits keep it below this.
 _MAX_IMAGE_JSON: Final = 4 * 1024 * 1024
 
-#: A download that a caller may do answers the request for one byte with 206;
-#: 200 where the store knows no ranges; 204 and 416 where there is no byte.
+#: The statuses of a request for one byte of data that the caller may download:
+#: 206; 200 if the store has no ranges; 204 or 416 if the image has no byte.
 _DOWNLOADABLE: Final = frozenset(
     {
         HTTPStatus.OK,
@@ -54,7 +55,7 @@ _DOWNLOADABLE: Final = frozenset(
     }
 )
 
-#: What auth_token adds to a request, and the tokens themselves. See
+#: The headers that auth_token adds to a request, and those of tokens. See
 #: https://docs.openstack.org/keystonemiddleware/latest/api/keystonemiddleware.auth_token.html
 _IDENTITY_HEADERS: Final = (
     "HTTP_X_AUTH_TOKEN",
@@ -76,7 +77,7 @@ _IDENTITY_HEADERS: Final = (
 class Reply:
     """The answer of an image service.
 
-    :ivar body: the body, or its beginning as far as it was wanted.
+    :ivar body: the body, or as much of its beginning as was asked for.
     """
 
     status: int
@@ -89,13 +90,13 @@ class Ask(Protocol):
     def __call__(
         self, path: str, headers: Mapping[str, str], max_body: int
     ) -> Reply:
-        """Return the reply, with at most ``max_body`` bytes of its body."""
+        """Send the request; read at most ``max_body`` bytes of the body."""
 
 
 class SourceImages:
     """The source image as its caller may see it.
 
-    :param ask: how to reach the image service as the caller.
+    :param ask: sends requests to the image service as the caller.
     """
 
     def __init__(self, ask: Ask) -> None:
@@ -104,8 +105,8 @@ class SourceImages:
     def show(self, image_id: str) -> images.Image:
         """Return the image.
 
-        :raises NotFound: if it is not there for the caller.
-        :raises Conflict: if its description is too large, or there is none.
+        :raises NotFound: if the caller can see no such image.
+        :raises Conflict: if the response is too large, or has no image.
         """
         path = images.image_path(image_id)
         reply = self._ask(path, {}, _MAX_IMAGE_JSON + 1)
@@ -118,15 +119,15 @@ class SourceImages:
         return _image(reply.body, image_id)
 
     def check_downloadable(self, image: images.Image) -> None:
-        """Ask the image service whether the caller may read the data.
+        """Check that the caller may download the image's data.
 
         :raises Forbidden: if not.
-        :raises Conflict: if there is none, though there should be.
+        :raises Conflict: if the data is missing.
         """
         path = images.image_path(image["id"]) + "/file"
         reply = self._ask(path, {"Range": "bytes=0-0"}, 0)
         self._check(reply, image["id"], _DOWNLOADABLE)
-        # So does Glance say that the file is gone from its store.
+        # Glance answers so if the file is missing in its store.
         if reply.status == HTTPStatus.NO_CONTENT and image["size"]:
             raise exception.Conflict(
                 "The data of this image is missing in the source region."
@@ -151,9 +152,9 @@ class SourceImages:
 
 
 def _image(body: bytes, image_id: str) -> images.Image:
-    """Return the image that a body shows.
+    """Return the image in the body of a response.
 
-    :raises Conflict: if it shows another thing.
+    :raises Conflict: if the body has no image.
     """
     try:
         image: images.Image = json.loads(body)
@@ -172,15 +173,16 @@ def _image(body: bytes, image_id: str) -> images.Image:
 def ask_wrapped(app: Any, environ: Mapping[str, Any], request_id: str) -> Ask:
     """Ask the Glance that the extension wraps, in this process.
 
-    Its own policy decides. There is no network in between, and no deadlock
-    where it has a single thread.
+    Glance's own policy applies. No network is used, so a server with a single
+    thread does not wait for itself.
 
     :param app: the rest of Glance's pipeline.
-    :param environ: the caller's; its identity is handed on, nothing else.
+    :param environ: the caller's; only its identity is passed on.
     """
 
     def ask(path: str, headers: Mapping[str, str], max_body: int) -> Reply:
-        # Picked when something is asked: most requests ask nothing.
+        # This is done only when something is asked, as most requests ask
+        # nothing.
         caller = {
             key: value
             for key, value in environ.items()
@@ -238,7 +240,7 @@ def ask_remote(
 
 
 def _check_service(reply: requests.Response, region: str) -> None:
-    """Check that it is an image service that answers.
+    """Check that the response is that of an image service.
 
     :raises Conflict: if it is not.
     """
@@ -250,7 +252,7 @@ def _check_service(reply: requests.Response, region: str) -> None:
 
 
 def _refusal(problem: probe.Problem) -> exception.RequestError:
-    """Return the error for a caller whose image is behind a problem."""
+    """Return the error for the caller, on a problem of the image service."""
     if problem.kind is Kind.UNREACHABLE:
         return exception.ServiceUnavailable(problem.message)
     return exception.Conflict(problem.message)

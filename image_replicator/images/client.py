@@ -31,13 +31,14 @@ from image_replicator.images import download
 from image_replicator.images import service as image_service
 from image_replicator.images.answers import Request
 
-#: The status of an image that Glance has begun to delete, and shows still.
+#: The status of an image that Glance has begun to delete, and still shows.
 _DELETED: Final = "deleted"
 
-#: The name of data that is sent as it is stored.
+#: The content encoding of data that is sent as it is stored.
 _IDENTITY: Final = "identity"
 
-#: The answers of a service that cannot send a part of this image.
+#: The statuses with which a service says that it cannot send a part of an
+#: image.
 _NO_RANGES: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
 )
@@ -45,7 +46,7 @@ _NO_RANGES: Final = frozenset(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """How long to wait for an image service, in seconds.
+    """The timeouts of requests to an image service, in seconds.
 
     :ivar connect: for a connection, and for one chunk to be sent.
     :ivar read: for the next byte of an image's data.
@@ -64,7 +65,7 @@ class ImageClient:
     when the image service refuses or does not answer.
 
     :param service: sends the requests.
-    :param timeouts: how long to wait for an answer.
+    :param timeouts: of the requests.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class ImageClient:
 
     @property
     def url(self) -> str:
-        """Where the service is; empty before the first request."""
+        """The URL of the service; empty before the first request."""
         return self._service.url
 
     def show(self, image_id: str) -> images.Image:
@@ -87,8 +88,10 @@ class ImageClient:
     def create(self, image: images.Image) -> None:
         """Create an image without data.
 
-        :param image: with ``id``, ``owner`` and all that it shall have.
-        :raises answers.Refused: if the image is certain not to exist.
+        :param image: has ``id``, ``owner`` and all other properties of the
+            image.
+        :raises answers.Refused: if it is certain that the image does not
+            exist.
         """
         reply = self._service.send("POST", "/v2/images", json=image)
         self._service.check(reply, Request.CREATE)
@@ -114,9 +117,9 @@ class ImageClient:
         self._service.check(reply, Request.CHANGE)
 
     def list_tagged(self, tag: str) -> Iterator[images.Image]:
-        """Yield all images with this tag, of every owner.
+        """Yield all images that have a tag, of every owner.
 
-        Images that Glance began to delete, and still lists, are left out.
+        Images that Glance has begun to delete, and still lists, are left out.
         """
         for hidden in ("false", "true"):
             query = {"tag": tag, "visibility": "all", "os_hidden": hidden}
@@ -133,17 +136,18 @@ class ImageClient:
             path = page.get("next")
 
     def remove(self, image_id: str, *, exists: bool) -> None:
-        """Delete an image, and keep its id from being used later.
+        """Delete an image, so that its id cannot be used later.
 
-        :param exists: whether it was created for certain. If not, its
-            creation may still be under way, and come after the deletion.
+        :param exists: whether it is certain that the image was created. If
+            not, its creation may still be under way, and end after the
+            deletion.
         """
         if not self._delete(image_id) and not exists:
-            # Glance accepts an id once, so a late creation is refused.
+            # Glance accepts an id only once, so it refuses a late creation.
             self._use_up(image_id)
 
     def _delete(self, image_id: str) -> bool:
-        """Delete the image, protected or not; tell whether there was one."""
+        """Delete the image, protected or not; return whether it existed."""
         reply = self._request("DELETE", image_id)
         if reply.status_code == HTTPStatus.FORBIDDEN:
             self.change(image_id, protected=False)
@@ -158,8 +162,8 @@ class ImageClient:
     def _is_gone(self, image_id: str) -> bool:
         """Tell whether an image that could not be deleted is gone already.
 
-        Another request may have deleted it by now. Or Glance began to delete
-        it and stopped: its data is gone, and it cannot be deleted any more.
+        Another request may have deleted it. Or Glance began to delete it and
+        stopped, so that its data is gone and it cannot be deleted any more.
         """
         reply = self._request("GET", image_id)
         if answers.failure(reply, Request.SHOW) is Kind.NOT_FOUND:
@@ -176,11 +180,12 @@ class ImageClient:
     def download(
         self, image_id: str, first: int, last: int
     ) -> download.Download:
-        """Begin to read an image's data; the caller closes the download.
+        """Begin to read an image's data; the caller must close the download.
 
-        :param first: the first byte that is wanted.
-        :param last: the last one.
-        :returns: the whole image's data, where the store has no ranges.
+        :param first: the offset of the first byte.
+        :param last: the offset of the last byte.
+        :returns: the data; that of the whole image, if the store has no
+            ranges.
         """
         wanted = {"Range": f"bytes={first}-{last}"}
         reply = self._begin_download(image_id, wanted)
@@ -202,14 +207,15 @@ class ImageClient:
             "GET",
             image_id,
             "/file",
-            # What is hashed is what is stored, not a compressed form of it.
+            # The hashes are of the stored data, not of a compressed form of
+            # it.
             headers={"Accept-Encoding": _IDENTITY, **headers},
             timeout=(self._timeouts.connect, self._timeouts.read),
             **images.STREAM,
         )
 
     def _check_encoding(self, reply: requests.Response) -> None:
-        """Refuse data in a compressed form, whose size and hash are others."""
+        """Refuse compressed data, as its size and its hash differ."""
         encoding = reply.headers.get("Content-Encoding", _IDENTITY)
         if encoding.lower() not in ("", _IDENTITY):
             raise self._service.error(
@@ -248,10 +254,10 @@ class ImageClient:
 
 
 class SizedBytes(Protocol):
-    """Chunks whose total size is known, which requests sends as they come.
+    """Chunks of a known total size, which requests sends as they arrive.
 
-    With ``__len__`` the request has a Content-Length; without, it would be
-    chunked, which not every WSGI server takes.
+    Because of ``__len__`` the request has a Content-Length. Without it, the
+    request would be chunked, which not every WSGI server accepts.
     """
 
     def __len__(self) -> int: ...

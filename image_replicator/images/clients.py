@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The one place where clients of image services are made."""
+"""The factory of the clients of image services."""
 
 from keystoneauth1 import session as ksa_session
 from oslo_config import cfg
@@ -22,7 +22,7 @@ from image_replicator.images import service as image_service
 
 
 class ImageClients:
-    """Makes the clients of image services.
+    """Creates the clients of image services.
 
     :param conf: has ``[service_auth]`` and ``[transfer]``.
     :param session: has our own credentials.

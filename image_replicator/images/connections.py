@@ -12,9 +12,10 @@
 
 """Connections that another thread can break off.
 
-requests and urllib3 offer no way to stop a request that waits for a service.
-But the request fails at once when another thread shuts its socket down. It
-then raises :class:`BrokenOff`, which nobody takes for a fault of the service.
+requests and urllib3 have no way to stop a request that waits for a service.
+But a request fails at once when another thread shuts its socket down. It then
+raises :class:`BrokenOff`, so that the failure is not taken for one of the
+service.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ from image_replicator.images import round_trips
 
 _SCHEMES: Final = ("http://", "https://")
 
-#: Connections to one service that are kept, more than a copy ever has.
+#: The most connections to one service that are kept: more than a copy uses.
 _MOST_KEPT: Final = 300
 
 
@@ -57,7 +58,7 @@ class Connections:
     ) -> None:
         self._lock = threading.Lock()
         self._broken = False
-        # Weak, so that a socket which is done with is closed as ever.
+        # The references are weak, so that an unused socket is closed as usual.
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._transport = requests.Session()
         for scheme in _SCHEMES:
@@ -75,7 +76,7 @@ class Connections:
 
     @property
     def broken(self) -> bool:
-        """Whether they were broken off; they cannot be used any more then."""
+        """Whether the connections were broken off, and cannot be used."""
         return self._broken
 
     def add(self, new: socket.socket, host: str, port: int) -> None:
@@ -93,29 +94,29 @@ class Connections:
             raise ConnectionAbortedError("broken off")
 
     def round_trip(self, url: str) -> float:
-        """Return the seconds of a round trip to a service; 0 if not known."""
+        """Return the seconds of a round trip to a service; 0 if unknown."""
         return self._round_trips.shortest(url)
 
     def break_off(self) -> None:
-        """Make all requests fail, later ones as well; for any thread."""
+        """Make all requests fail, now and later; any thread may call this."""
         with self._lock:
             self._broken = True
             sockets = list(self._sockets)
         for each in sockets:
             with contextlib.suppress(OSError):
-                # The method of SSLSocket would do more than wake the thread
-                # that uses the socket.
+                # SSLSocket's own method would change its state while another
+                # thread uses it.
                 socket.socket.shutdown(each, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close connections that are kept for a next request."""
+        """Close the connections that are kept for a next request."""
         self._transport.close()
 
 
 class Pool:
-    """Connections that copies use one after the other.
+    """Connections for one copy after the other.
 
-    So a copy can use the connections that an earlier copy made.
+    A copy can use the connections that an earlier copy opened.
 
     :param shared: as for :class:`Connections`.
     """
@@ -143,7 +144,7 @@ class Pool:
 
 
 def _tls_options(shared: ksa_session.Session) -> dict[str, Any]:
-    """Return what keystoneauth hands to its adapter, where it knows these."""
+    """Return the TLS options of keystoneauth's adapter, if it has any."""
     options = {
         name: getattr(shared, name, None)
         for name in ("tls_ciphers", "tls_min_version")
@@ -152,7 +153,7 @@ def _tls_options(shared: ksa_session.Session) -> dict[str, Any]:
 
 
 def check_not_broken_off(response: requests.Response) -> None:
-    """Check why the data of a response ended early.
+    """Check that data which ended early was not broken off by us.
 
     :raises BrokenOff: if this process broke the connection off.
     """
@@ -204,7 +205,7 @@ class _Adapter(ksa_session.TCPKeepAliveAdapter):
 
 
 def _adding(pool_class: Any, connections: Connections) -> Any:
-    """Return a pool class of urllib3's that adds the connections it makes."""
+    """Return a class of urllib3's pools that adds each new connection."""
 
     class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
         def connect(self) -> None:

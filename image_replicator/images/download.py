@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The data of an image, or a part of it, on its way to us."""
+"""A download of an image's data, or of a part of it."""
 
 import http.client
 import re
@@ -24,7 +24,7 @@ import urllib3
 from image_replicator import exception
 from image_replicator.images import connections
 
-#: Seconds: what comes sooner than that is waited for by the whole chunk.
+#: Seconds: if the first bytes come sooner than this, the whole chunk is read.
 _BRISK: Final = 0.05
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)\Z")
@@ -35,12 +35,12 @@ class Download:
 
     :param response: 200 or 206, its body unread.
     :param error: makes the error of a body that breaks off.
-    :ivar first: which of the image's bytes is the first, from 0.
-    :ivar total: how many bytes the image has; None if that was not said.
+    :ivar first: the offset of its first byte in the image.
+    :ivar total: the size of the image in bytes; None if it is not known.
     :ivar ended: whether the service ended the data before its announced end,
         and the connection did not break.
-    :ivar ranged: whether the service sends the range that it was asked for;
-        if not, it sends the whole image.
+    :ivar ranged: whether the service sends the range that was asked for; if
+        not, it sends the whole image.
     """
 
     def __init__(
@@ -69,15 +69,15 @@ class Download:
     def read(self, size: int) -> bytes:
         """Return the next bytes.
 
-        It is what has arrived, so that it counts even if the connection
-        breaks. But TLS hands on no more than 16 KiB at a time, which costs
-        more than it is worth: of encrypted data that comes fast it is all
-        that were asked for.
+        It returns the bytes that have arrived, so that they count even if the
+        connection breaks. But TLS returns at most 16 KiB at a time, which is
+        inefficient, so encrypted data that comes fast is read until ``size``
+        bytes are there.
 
         :param size: bytes at most.
-        :returns: nothing at the end.
-        :raises TransferError: if the connection breaks off, or no byte comes
-            for as long as it was asked to wait.
+        :returns: an empty value at the end.
+        :raises TransferError: if the connection breaks, or no byte comes
+            within the read timeout.
         """
         whole = self._encrypted and self._brisk
         read = self._raw.read if whole else self._raw.read1

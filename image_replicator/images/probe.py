@@ -29,16 +29,17 @@ from image_replicator.images import recognition
 
 LOG = logging.getLogger(__name__)
 
-#: Bytes that are read of the list of versions. Glance's has about 4 KiB.
+#: The most bytes of the list of versions that are read. Glance's has about 4
+#: KiB.
 _MAX_VERSIONS: Final = 256 * 1024
 
-#: What Glance, or a proxy that guards it, answers to a request for images
-#: without a token.
+#: The statuses with which Glance, or a proxy before it, answers a request for
+#: images without a token.
 _REFUSALS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
-#: What a request raises that gets no answer. It is a ValueError, if the
-#: answer redirects to an address that requests cannot read.
+#: The errors of a request without an answer. It is a ValueError if the answer
+#: redirects to a URL that requests cannot parse.
 FAILURES: Final = (
     ksa_exc.ClientException,
     requests.RequestException,
@@ -48,7 +49,7 @@ FAILURES: Final = (
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """Why an image service cannot be used.
+    """The reason why an image service cannot be used.
 
     :ivar kind: ``UNREACHABLE``, which may pass, ``TLS_FAILED`` or
         ``NOT_IMAGE_SERVICE``.
@@ -80,7 +81,7 @@ def find_problem(
                 return _problem_of_versions(reply, region)
             if reply.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 return _unreachable(region, f"it answered {reply.status_code}")
-        # A proxy before Glance may not let the list of versions through.
+        # A proxy before Glance may not serve the list of versions.
         with _get(session, f"{url}/v2/images", timeout) as reply:
             return _problem_of_images(reply, region)
     except FAILURES as error:
@@ -88,7 +89,7 @@ def find_problem(
 
 
 def problem_of_error(error: Exception, region: str) -> Problem:
-    """Return the problem of a request that got no answer."""
+    """Return the problem of a request without an answer."""
     tls_failure = recognition.tls_failure(error)
     if tls_failure:
         LOG.error("No TLS with the image service of %s: %s", region, error)
@@ -105,7 +106,7 @@ def problem_of_error(error: Exception, region: str) -> Problem:
 def problem_of_redirect(
     reply: requests.Response, region: str
 ) -> Problem | None:
-    """Return the problem that a redirect is; None for another reply."""
+    """Return the problem if a reply is a redirect; None otherwise."""
     target = recognition.redirect_target(reply)
     if target is None:
         return None
@@ -115,7 +116,7 @@ def problem_of_redirect(
 def not_image_service(region: str, reason: str) -> Problem:
     """Return the problem of a region where something else answers.
 
-    :param reason: what it does instead, as part of a sentence.
+    :param reason: what the other service does, as part of a sentence.
     """
     LOG.error(
         "What answers for the image service of %s is none: %s", region, reason

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Signs that something else answers where an image service should be.
+"""Signs that something other than an image service answers.
 
-A proxy, a login page or a web server may stand where the catalogue says that
-an image service is, and a TLS certificate may be one that nobody trusts. Such
-an error does not pass by itself, so users and operators are told what it is.
+A proxy, a login page or a web server may answer at the catalogue's URL of an
+image service, and a TLS certificate may not be trusted. Such an error does not
+pass by itself, so users and operators are told what it is.
 """
 
 import ssl
@@ -25,8 +25,8 @@ from urllib import parse
 
 import requests
 
-#: Statuses by which a service sends its client elsewhere. 300 is not one:
-#: Glance lists its versions with it.
+#: The statuses of redirects. 300 is not one, as Glance lists its versions with
+#: it.
 _REDIRECTS: Final = frozenset(
     {
         HTTPStatus.MOVED_PERMANENTLY,
@@ -37,7 +37,7 @@ _REDIRECTS: Final = frozenset(
     }
 )
 
-#: OpenSSL's reasons why two sides cannot agree, however often they try.
+#: OpenSSL's reasons for failures that another try cannot change.
 _HANDSHAKES: Final = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
     "RECORD_LAYER_FAILURE": "it does not speak TLS",
@@ -56,15 +56,15 @@ _HANDSHAKES: Final = {
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our certificate has expired",
 }
 
-#: Characters of a redirect's target that are repeated.
+#: The most characters of a redirect's target that a message shows.
 _MAX_TARGET: Final = 200
 
 
 def redirect_target(reply: requests.Response) -> str | None:
     """Return where a reply redirects to.
 
-    :returns: host and path of the target, and nothing else of it, as the rest
-        may be a secret; None if the reply redirects nowhere.
+    :returns: host and path of the target; the rest is left out, as it may be a
+        secret. None if the reply is no redirect.
     """
     location = reply.headers.get("Location")
     if reply.status_code not in _REDIRECTS or not location:
@@ -82,7 +82,7 @@ def redirect_target(reply: requests.Response) -> str | None:
 def is_web_page(reply: requests.Response) -> bool:
     """Tell whether a reply is HTML, by its headers.
 
-    Glance's 204s have that type as well, and no page.
+    Glance's 204s have that type as well, but no body.
     """
     if reply.status_code == HTTPStatus.NO_CONTENT:
         return False
@@ -93,8 +93,8 @@ def tls_failure(error: BaseException) -> str | None:
     """Return why no TLS connection can be made, in a few words.
 
     :param error: what keystoneauth or requests raised.
-    :returns: None if TLS is not the reason, or if trying again may help, as
-        after a connection that broke.
+    :returns: None if TLS is not the reason, or if another try may help, as
+        after a broken connection.
     """
     for each in _causes(error):
         if isinstance(each, ssl.SSLCertVerificationError):
@@ -105,7 +105,7 @@ def tls_failure(error: BaseException) -> str | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all that led to it, each once."""
+    """Yield an error and all its causes, each once."""
     found = [error]
     # urllib3 keeps the cause in an argument, or in ``reason``.
     for each in found:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How far away services are: the time of a round trip over the network."""
+"""The time of a round trip over the network to each service."""
 
 import contextlib
 import socket
@@ -19,8 +19,8 @@ import threading
 from typing import Final
 from urllib import parse
 
-#: Bytes of Linux's struct tcp_info up to tcpi_rtt, and where that is in it:
-#: behind 8 bytes and 15 numbers of 4 bytes.
+#: The size of Linux's struct tcp_info up to tcpi_rtt, and the offset of
+#: tcpi_rtt: it follows 8 bytes and 15 numbers of 4 bytes.
 _TCP_INFO_SIZE: Final = 72
 _RTT_OFFSET: Final = 68
 
@@ -30,8 +30,8 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 def of_connection(connected: socket.socket) -> float | None:
     """Return a connection's round trip in seconds, as the kernel measured it.
 
-    It is the network's: a service that is busy, or slow to think, does not
-    count. None where the system does not tell.
+    It is the time of the network alone, without that of the service. It is
+    None if the system does not provide it.
     """
     with contextlib.suppress(AttributeError, OSError, struct.error):
         info = connected.getsockopt(
@@ -56,7 +56,7 @@ class RoundTrips:
             self._shortest[host, port] = min(known, seconds)
 
     def shortest(self, url: str) -> float:
-        """Return the seconds of a round trip to a service; 0 if not known."""
+        """Return the seconds of a round trip to a service; 0 if unknown."""
         parts = parse.urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
         with self._lock:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Requests to one region's image service, and what can go wrong with them."""
+"""Requests to one region's image service, and their errors."""
 
 from typing import Any
 from typing import Final
@@ -30,7 +30,7 @@ from image_replicator.images import recognition
 
 LOG = logging.getLogger(__name__)
 
-#: The methods of requests that change nothing when they are sent again.
+#: The methods of requests that can be sent again without harm.
 _REPEATABLE: Final = frozenset({"GET", "DELETE", "PATCH"})
 
 
@@ -44,7 +44,7 @@ class ImageService:
     :param region: as the catalogue names it.
     :param catalogue: has the region's URL.
     :param side: of the copy that the region is on.
-    :ivar url: where the service is; empty before the first request.
+    :ivar url: of the service; empty before the first request.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ImageService:
         self.url = ""
 
     def send(self, method: str, path: str, **kwargs: Any) -> requests.Response:
-        """Send a request, and return its answer, whatever that is."""
+        """Send a request, and return the response, whatever its status."""
         kwargs = {"raise_exc": False, "redirect": False, **kwargs}
         self.url = self._endpoint_url()
         try:
@@ -73,10 +73,11 @@ class ImageService:
             LOG.warning("%s %s in %s: %s", method, path, self.region, error)
             raise self._no_answer(error) from error
         except ksa_exc.ClientException as error:
-            # The service's own refusals do not raise: this is Keystone's.
+            # Errors of the service do not raise, so this one is from Keystone.
             raise self._no_token(error) from error
         except ValueError as error:
-            # Of requests, which reads where an answer redirects to.
+            # requests raises this for the target of a redirect that it cannot
+            # parse.
             LOG.warning("%s %s in %s: %s", method, path, self.region, error)
             raise self.error(
                 Kind.NOT_IMAGE_SERVICE,
@@ -85,10 +86,10 @@ class ImageService:
             ) from error
 
     def _no_answer(self, error: Exception) -> exception.TransferError:
-        """Return the error of a request that got no answer."""
+        """Return the error for a request without a response."""
         tls_failure = recognition.tls_failure(error)
         if tls_failure:
-            # No request is sent before both sides agree on TLS.
+            # Without a TLS connection, no request was sent.
             return answers.Refused(
                 ErrorCode.of(self._side, Kind.TLS_FAILED),
                 "No safe connection can be made to the image service of "
@@ -103,10 +104,9 @@ class ImageService:
     def _once_more(
         self, method: str, url: str, kwargs: dict[str, Any]
     ) -> requests.Response:
-        """Send a request, and again over a new connection where that is safe.
+        """Send a request, and again over a new connection if that is safe.
 
-        A service may close a kept connection in the very moment in which it
-        is used again.
+        A service may close a kept connection just when it is used again.
         """
         try:
             return self._session.request(url, method, **kwargs)
@@ -116,9 +116,9 @@ class ImageService:
         return self._session.request(url, method, **kwargs)
 
     def parse(self, reply: requests.Response, *keys: str) -> dict[str, Any]:
-        """Return the JSON object that an answer holds.
+        """Return the JSON object in a response.
 
-        :param keys: that the object must have.
+        :param keys: the keys that the object must have.
         """
         try:
             parsed: Any = reply.json()
@@ -135,7 +135,8 @@ class ImageService:
     def _endpoint_url(self) -> str:
         """Return the service's URL, once there is a valid token."""
         try:
-            # Here, as an error of Keystone looks like the service's later on.
+            # The token is got here, as an error of Keystone during the request
+            # would look like one of the service.
             self._session.get_auth_headers()
             return self._catalogue.image_url(self.region)
         except ksa_exc.EndpointNotFound as error:
@@ -153,7 +154,7 @@ class ImageService:
     def check(
         self, reply: requests.Response, request: answers.Request
     ) -> None:
-        """Raise the error that an answer stands for, unless it is none."""
+        """Raise the error that a response stands for, if it is one."""
         kind = answers.failure(reply, request)
         if kind:
             raise answers.error(reply, kind, request, self._side, self.region)
@@ -164,7 +165,7 @@ class ImageService:
 
 
 def _was_closed(error: BaseException | None) -> bool:
-    """Tell whether the other side closed the connection, and no more."""
+    """Tell whether a request failed because a kept connection was closed."""
     while error is not None:
         if isinstance(error, ConnectionResetError | BrokenPipeError):
             return True

@@ -46,8 +46,8 @@ _EXHAUSTED: Final = outcome.Failed(
 def fallback(job: Job, ended: outcome.Outcome) -> outcome.Failed:
     """Return the outcome to write when the true one cannot be written.
 
-    Its message holds nothing from outside, so no database refuses it. The
-    code of a failure stays, and whether it is tried again.
+    Its message has no text from outside, so no database refuses it. The code
+    of a failure is kept, as is the time of the next attempt.
 
     :param ended: the true outcome.
     """
@@ -59,7 +59,7 @@ def fallback(job: Job, ended: outcome.Outcome) -> outcome.Failed:
 def _unexpected_failure(job: Job) -> outcome.Failed:
     """Return the outcome of a job that failed by an unexpected exception.
 
-    The exception itself stays in the log: it may hold what no user may see.
+    The exception itself is only logged, as users must not see all of it.
     """
     return outcome.Failed(ErrorCode.INTERNAL_ERROR, _only_in_log(job))
 
@@ -74,8 +74,8 @@ def _only_in_log(job: Job) -> str:
 class Attempts:
     """Makes the worker's copies, and maps each one's end to an outcome.
 
-    It has what the copies of one worker share: kept connections, and the
-    limit of the bandwidth.
+    It has the parts that the copies of one worker share: kept connections, and
+    the limit of the bandwidth.
 
     :param conf: of the image replicator.
     :param database: the availability of the database.

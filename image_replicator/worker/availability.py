@@ -34,7 +34,7 @@ RETRY_INTERVAL: Final = 1.0
 
 
 class DatabaseAvailability:
-    """Whether the database can be used, as one worker's threads find it.
+    """The state of the database, as the threads of a worker find it.
 
     The threads share it, so that an outage is logged once when it begins and
     once when it ends.
@@ -53,7 +53,7 @@ class DatabaseAvailability:
     ) -> T:
         """Make a call, and repeat it while the database is unavailable.
 
-        Only what time can heal is waited for. A value that the database
+        Only errors that may pass are waited out. A value that the database
         refuses would be refused for ever.
 
         :param stop: ends the waiting.

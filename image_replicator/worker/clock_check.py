@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""The check of the clocks that leases go by."""
+"""The check of the clocks that leases depend on."""
 
 import time
 from collections.abc import Callable
@@ -25,14 +25,14 @@ from image_replicator.worker import interval
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two looks at a clock.
+#: Seconds between two checks of a clock.
 _INTERVAL: Final = 60.0
 
 
 class ClockCheck:
     """Warns of nodes of a Galera cluster whose clocks are wrong.
 
-    Each look is at the node that answers.
+    Each check is of the node that answers.
 
     :param read: reads that node's clock; it returns None if the database is no
         Galera cluster.
@@ -55,7 +55,7 @@ class ClockCheck:
         self._wrong: set[str] = set()
 
     def run(self) -> None:
-        """Look at a clock, if it is time to; log what changed.
+        """Check a clock, if it is time to, and log a change.
 
         :raises DBError: if the database cannot be used.
         """

@@ -142,7 +142,7 @@ class Finalizer:
         try:
             self._remove_patiently(row)
         except Exception as error:
-            # Whatever it is, it must not hide how the copy itself ended.
+            # No error here may hide how the copy itself ended.
             LOG.error(
                 "Job %s: image %s stays for now: %s",
                 job.id,

@@ -32,7 +32,7 @@ class Replicated:
 
 
 class StopReason(enum.StrEnum):
-    """Why a copy is stopped from outside; the value is for the log."""
+    """The reasons for which a copy is stopped; the values are for the log."""
 
     CANCELED = "the user canceled the job"
     #: The worker gives the job back.

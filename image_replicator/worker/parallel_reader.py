@@ -226,7 +226,7 @@ class ParallelReader:
 
     def _is_whole(self, piece: _Piece) -> bool:
         """Return whether a piece needs nothing more of its reader."""
-        # What follows the last byte of the image is looked at as well.
+        # The reader of the last piece must also find that no byte follows it.
         cut = piece.end < self._size
         return piece.done or (cut and piece.stored == piece.end)
 

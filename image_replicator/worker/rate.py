@@ -20,10 +20,10 @@ from collections.abc import Callable
 from image_replicator import exception
 from image_replicator.errors import ErrorCode
 
-#: Seconds after which two thirds of a change of the rate show.
+#: Seconds after which the smoothed rate shows two thirds of a change.
 _SMOOTHING: float = 10.0
 
-#: Seconds of a pause that may be made up for at once.
+#: The longest pause, in seconds, whose bytes may be sent at once afterwards.
 _BURST: float = 0.25
 
 
@@ -94,7 +94,7 @@ class Limiter:
     def piece(self, size: int) -> int:
         """Return how many of some bytes to send at a time.
 
-        :param size: bytes that there are.
+        :param size: bytes that are to be sent.
         """
         if not self._rate:
             return size
@@ -102,7 +102,7 @@ class Limiter:
 
 
 class Minimum:
-    """Finds out that a source is too slow.
+    """Detects a source that is too slow.
 
     It counts only the time for which the upload waits for the source. So a
     slow destination, or a limit of ours, does not count.

@@ -15,8 +15,8 @@
 A web server or a proxy ends an upload that sends nothing for a while: uWSGI
 after 4 seconds by default, nginx and HAProxy after 60. So an upload keeps the
 latest bytes back, and sends a few of them each second in which the source
-sends none. The pieces become smaller as the reserve does, to a byte in the
-end, so that the reserve outlasts the longest silence.
+sends none. The pieces become smaller with the reserve, down to one byte, so
+that the reserve lasts for the longest silence.
 """
 
 import collections
@@ -51,7 +51,7 @@ class Reserve:
 
     @property
     def full(self) -> bool:
-        """Whether there are as many bytes as are held back."""
+        """Whether the reserve has all the bytes that it may hold back."""
         return self.held >= self._size
 
     def put(self, chunk: bytes) -> None:

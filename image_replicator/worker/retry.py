@@ -25,18 +25,18 @@ _ONCE_MORE_ATTEMPTS: Final = 2
 
 
 def may_pass(code: ErrorCode) -> bool:
-    """Tell whether what failed may work later."""
+    """Tell whether a copy that failed with this code may work later."""
     return code.recovery is not Recovery.FINAL
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How often and how long.
+    """The operator's limits on further attempts.
 
-    :ivar max_attempts: how often a copy is begun at most.
-    :ivar delay: seconds before the second attempt, about; it doubles with
-        each further one.
-    :ivar max_delay: seconds that no wait exceeds.
+    :ivar max_attempts: the most attempts of a copy.
+    :ivar delay: seconds before the second attempt, about; doubled for each
+        further one.
+    :ivar max_delay: the longest wait in seconds.
     """
 
     max_attempts: int
@@ -49,16 +49,16 @@ class Policy:
         attempt: int,
         jitter: Callable[[], float] = random.random,
     ) -> float | None:
-        """Say when to try again; None for never.
+        """Return the seconds before the next attempt; None for no other one.
 
         :param code: of the error that ended the attempt.
-        :param attempt: which one it was, from 1.
+        :param attempt: the number of that attempt, from 1.
         :param jitter: from 0 to 1. It takes up to half of the wait, so that
             copies which failed together do not come back together.
         """
         if attempt >= self._most(code) or not may_pass(code):
             return None
-        # No power of a large number: it would not be a float any more.
+        # The power is bounded, as a float cannot hold that of a large number.
         doubled = self.delay * 2.0 ** min(attempt - 1, 64)
         return min(doubled, self.max_delay) * (1 - jitter() / 2)
 

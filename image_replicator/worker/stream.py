@@ -149,7 +149,7 @@ class ImageStream:
         return self._sending
 
     def close(self) -> None:
-        """End the reading, also after an upload that took only a part."""
+        """End the reading, also if the upload took only a part of the data."""
         if self._sending:
             self._sending.close()
         ended_early = self._offset < self._size
@@ -184,7 +184,7 @@ class ImageStream:
         return bool(chunks)
 
     def _read_alone(self) -> None:
-        """Read the rest over one connection: there are no ranges any more."""
+        """Read the rest over one connection, as the source has no ranges."""
         self._reader.close()
         self._reader = self._new_reader()
         self._reader.start()

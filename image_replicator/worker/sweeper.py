@@ -52,7 +52,7 @@ class LeftoverSweeper:
         self._interval = interval.Interval(seconds, clock)
 
     def run(self) -> None:
-        """Remove what was left behind, if it is time to.
+        """Remove the images that are left, if it is time to.
 
         An image that cannot be removed is tried again in a later run.
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""One copy: examine, prepare, stream, verify, complete.
+"""The copy of one image: examine, prepare, stream, verify, complete.
 
 After each step, the job's row tells another worker, or an operator, which
 image is at the destination.
@@ -139,17 +139,17 @@ class Transfer:
     def run(self) -> outcome.Replicated:
         """Copy the image.
 
-        When it returns, the destination's image is whole, verified and as
-        protected as the source's. The job's row is not yet changed.
+        When it returns, the destination's image is complete, verified and as
+        protected as the source's. The job's status is not changed yet.
 
         :raises TransferError: if the copy failed.
         :raises Stopped: if it was stopped.
-        :raises ClaimLost: if the job was found to be another's.
+        :raises ClaimLost: if another worker owns the job by now.
         """
         try:
             return self._copy()
         except (exception.TransferError, connections.BrokenOff):
-            # A stop breaks connections off.
+            # A stop breaks the connections off.
             self._check_stop()
             raise
         finally:
@@ -209,7 +209,7 @@ class Transfer:
         return image
 
     def _carried(self, image: images.Image) -> images.Image:
-        """Return the properties that the copy is to have."""
+        """Return the properties that the copy gets."""
         try:
             return metadata.travelling(image, self._rules)
         except exception.MetadataRefused as error:
@@ -218,7 +218,7 @@ class Transfer:
             ) from error
 
     def _prepare_destination(self, carried: images.Image) -> str:
-        """Create the image without data; commit its id before."""
+        """Commit the image's id, then create the image without data."""
         self._check_stop()
         if self.job.reserved_image_id:
             self._remove_earlier_image(self.job.reserved_image_id)
@@ -344,7 +344,7 @@ class Transfer:
     def _complete(
         self, image: images.Image, carried: images.Image, image_id: str
     ) -> None:
-        """Remove the mark, which hands the image over to the user."""
+        """Remove the mark, so that the user can use the image."""
         final: dict[str, Any] = {"tags": carried.get("tags", [])}
         if image.get("protected"):
             final["protected"] = True

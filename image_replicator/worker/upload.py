@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Sends an image's data, and finds out what became of it."""
+"""Sends an image's data, and finds out whether it has arrived."""
 
 import time
 from collections.abc import Callable

@@ -65,17 +65,17 @@ def _known(algorithm: str | None, value: str | None) -> Digest | None:
 
 
 def _new_hash(algorithm: str) -> Any:
-    # In FIPS mode, md5 is there for what is no question of security.
+    # In FIPS mode, md5 is available only for uses other than security.
     return hashlib.new(algorithm, usedforsecurity=False)
 
 
 class SourceData:
-    """The source's data as it is read, and the hash that was recorded of it.
+    """The source's data as it is read, and the hash that Glance recorded.
 
-    The data is hashed on the way where nothing else can tell that it is
-    right: if the source recorded no hash, or only a checksum, which Glance
-    does not compare the data with; and after a copy that was not right, to
-    find out which side it is.
+    The data is hashed on the way if nothing else can verify it: if the source
+    recorded no hash, or only a checksum, with which Glance does not compare
+    the data. It is also hashed after a failed copy, to find out which side is
+    wrong.
 
     :param image: the source image.
     :param again: whether an earlier attempt to copy it has failed.
@@ -86,7 +86,7 @@ class SourceData:
         multihash = recorded_digest(image)
         checksum = _known(CHECKSUM_ALGORITHM, image.get("checksum"))
         self._recorded = multihash or checksum
-        # Hashing nothing costs nothing.
+        # An empty image is always hashed, as that takes no time.
         again = again or not image["size"]
         algorithms = set()
         if not multihash:
@@ -99,7 +99,7 @@ class SourceData:
 
     @property
     def checked(self) -> bool:
-        """Whether the data was read as the source recorded it."""
+        """Whether the data that was read has the source's recorded hash."""
         return bool(self._hashers)
 
     def digest(self) -> Digest:
@@ -134,8 +134,8 @@ def verify(
 ) -> Verification:
     """Compare the destination's image with the source's.
 
-    Where the destination hashes with another algorithm, its data is read
-    back: the worker is near the destination.
+    If the destination uses another hash algorithm, its data is read back, as
+    the worker is near the destination.
 
     :param size: bytes that the image must have.
     :param source: the data that was uploaded.
@@ -163,7 +163,7 @@ def verify(
 
 
 def _difference(expected: Digest, found: Digest, checked: bool) -> str:
-    """Say how two hashes differ, and whose fault it is if that is known."""
+    """Return a sentence on two different hashes, and on the side at fault."""
     if checked:
         return (
             "The destination's image is not what was sent to it: its "

@@ -60,7 +60,7 @@ from image_replicator.worker import transfer
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two looks for a job right after one was found.
+#: Seconds before the next look for a job, right after one was found.
 _SHORTEST_PAUSE: Final = 0.05
 
 
@@ -266,7 +266,7 @@ class Worker:
             with _logging_for(copy.job):
                 self._finalize(copy.job, copy.claim, self._attempts.run(copy))
         finally:
-            # The connections are free before the place is: the next copy
+            # The connections are returned before the place, as the next copy
             # uses them.
             self._attempts.close(copy)
             self._running.remove_copy(copy)
@@ -278,8 +278,8 @@ class Worker:
         """Write how a job ended, however long the database is unavailable.
 
         If that fails for a lasting reason, such as a value that the database
-        refuses, an end is written whose values it is sure to take. If that
-        fails as well, the lease runs out, and another worker takes the job.
+        refuses, a fallback is written whose values it accepts. If that fails
+        as well, the lease expires, and another worker claims the job.
         """
         for end in (ended, attempt.fallback(job, ended)):
             try:

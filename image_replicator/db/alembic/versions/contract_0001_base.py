@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The root of the contracting branch: there is nothing to remove yet.
+"""Begin the contracting branch, with nothing to remove yet.
 
 Revision ID: contract_0001
 Revises: nothing

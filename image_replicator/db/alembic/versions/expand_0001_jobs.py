@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Create the jobs.
+"""Create the table of jobs.
 
 Revision ID: expand_0001
 Revises: nothing

@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Make room for a fair queue, limits, evidence and a view of the fleet.
+"""Add turns, slots, hashes and the list of workers.
 
-Every column may be left out by the code of the release before.
+The code of the release before may leave every new column out.
 
 Revision ID: expand_0002
 Revises: expand_0001

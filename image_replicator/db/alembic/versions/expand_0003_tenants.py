@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Let the active jobs of a tenant be counted, and a worker pass a tenant by.
+"""Add the tenants, and the index by which a worker passes a tenant by.
 
 Revision ID: expand_0003
 Revises: expand_0002
