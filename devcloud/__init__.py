@@ -12,8 +12,8 @@
 
 """A real cloud on this machine, for tests, demo, chaos and benchmark.
 
-It is no part of the package: it is imported from the repository's root, where
-``python -m`` and the tests' runner find it.
+It is not part of the package: Python imports it from the repository's root,
+where ``python -m`` and the test runner find it.
 """
 
 import pathlib

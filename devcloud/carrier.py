@@ -12,8 +12,9 @@
 
 """Carries TCP connections to a port of this machine.
 
-Behaviours decide how: each is given the bytes of one direction of a connection
-and yields those that go on, later, slower, changed, or not at all.
+Behaviours change the bytes: each gets the bytes of one direction of a
+connection and yields those to send, which may be delayed, slowed, changed or
+dropped.
 """
 
 import asyncio
@@ -34,14 +35,14 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with an RST
 
 
 class Direction(enum.Enum):
-    """Which way bytes flow."""
+    """The direction in which bytes flow."""
 
     DOWNLOAD = "from upstream to the client"
     UPLOAD = "from the client to upstream"
 
 
 class Link:
-    """One connection: the client's socket and the one to upstream."""
+    """A connection: the client's socket and the one to upstream."""
 
     def __init__(self, client: socket.socket, upstream: socket.socket) -> None:
         self.client = client
@@ -51,13 +52,13 @@ class Link:
     def ends(
         self, direction: Direction
     ) -> tuple[socket.socket, socket.socket]:
-        """Return where bytes of a direction come from, and where they go."""
+        """Return the sockets from and to which a direction's bytes flow."""
         if direction is Direction.UPLOAD:
             return self.client, self.upstream
         return self.upstream, self.client
 
     def shut(self) -> None:
-        """Tell both ends that this is the end."""
+        """Shut both sockets down."""
         if self._resets:
             return
         for end in (self.client, self.upstream):
@@ -65,7 +66,7 @@ class Link:
                 end.shutdown(socket.SHUT_RDWR)
 
     def reset(self) -> None:
-        """Let both ends see a reset when the connection is closed."""
+        """Close the connection with a reset at both ends."""
         self._resets = True
         for end in (self.client, self.upstream):
             with contextlib.suppress(OSError):
@@ -73,18 +74,18 @@ class Link:
 
 
 class Behaviour:
-    """What happens to connections; this one lets all pass as it is.
+    """Base of behaviours, which change connections; it changes nothing.
 
-    All of it runs in the event loop of the carrier.
+    All methods run in the event loop of the carrier.
     """
 
     async def begin(self, link: Link) -> None:
-        """Take note of a connection, before upstream is called."""
+        """Prepare for a new connection, before upstream is connected."""
 
     def apply(
         self, link: Link, direction: Direction, pieces: AsyncGenerator[bytes]
     ) -> AsyncGenerator[bytes]:
-        """Yield what goes on of the bytes of one direction.
+        """Yield the bytes of one direction that are sent on.
 
         :raises OSError: to break the connection off
         """
@@ -92,14 +93,14 @@ class Behaviour:
 
 
 class Carrier:
-    """Carries connections, each through all behaviours in their order.
+    """Carries connections, each through all behaviours in order.
 
-    :param piece: bytes that are taken from a socket at a time
-    :param buffer: bytes that the kernel shall buffer for each socket; None
-        leaves that to the kernel
+    :param piece: the most bytes that are read from a socket at a time
+    :param buffer: bytes of the kernel's buffer for each socket; None for its
+        default
 
-    :ivar upstream_port: where to; None refuses connections
-    :ivar refusing: whether connections to come are cut at once
+    :ivar upstream_port: the port of upstream; None refuses connections
+    :ivar refusing: whether new connections are cut at once
     """
 
     def __init__(
@@ -118,11 +119,11 @@ class Carrier:
 
     @property
     def connections(self) -> int:
-        """Connections that are open to both ends."""
+        """The number of connections that are open to both ends."""
         return self._open
 
     async def serve(self, listener: socket.socket) -> None:
-        """Take connections until cancelled; those that there are end then."""
+        """Accept connections until cancelled; the open ones end then."""
         loop = asyncio.get_running_loop()
         listener.setblocking(False)
         try:
@@ -156,7 +157,7 @@ class Carrier:
                 finally:
                     self._open -= 1
             except* OSError:
-                # A connection that breaks is its two ends' business.
+                # Both ends notice a broken connection themselves.
                 pass
             finally:
                 link.shut()
@@ -171,7 +172,7 @@ class Carrier:
     async def _connect(self, link: Link) -> None:
         """Connect to upstream.
 
-        :raises OSError: when it is not there, or shall seem so
+        :raises OSError: when it does not listen, or connections are refused
         """
         if self.refusing or self.upstream_port is None:
             raise ConnectionRefusedError
@@ -189,12 +190,12 @@ class Carrier:
 
     async def _download(self, link: Link, upload: asyncio.Task[None]) -> None:
         await self._pump(link, Direction.DOWNLOAD)
-        # A client that was told the end has no reason to linger.
+        # A client that has seen the end closes soon.
         await asyncio.wait([upload], timeout=_PATIENCE)
         upload.cancel()
 
     async def _pump(self, link: Link, direction: Direction) -> None:
-        """Carry bytes one way until their source ends."""
+        """Carry the bytes of one direction until their source ends."""
         loop = asyncio.get_running_loop()
         source, sink = link.ends(direction)
         pieces = self._read(source)
@@ -213,8 +214,8 @@ class Carrier:
         if wanted:
             sink.shutdown(socket.SHUT_WR)
         else:
-            # Its answer may be on the way. A connection that is closed with
-            # bytes unread is reset, and the answer with it.
+            # The answer may be on the way. A connection that is closed with
+            # unread bytes is reset, and the answer is lost.
             await self._drain(source)
 
     async def _read(self, source: socket.socket) -> AsyncGenerator[bytes]:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Certificates for servers on 127.0.0.1 that live for a day."""
+"""Certificates for servers on 127.0.0.1, valid for a day."""
 
 import datetime
 import ipaddress
@@ -45,7 +45,7 @@ def _builder(
         .issuer_name(_name(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # A clock may be a moment behind the one that checks.
+        # The clock of the checking process may be a moment behind.
         .not_valid_before(now - _VALID)
         .not_valid_after(now + valid_for)
     )
@@ -107,8 +107,8 @@ def self_signed(
     """Make a server's certificate that no authority has signed.
 
     :param valid_for: less than 0 for one that has expired
-    :returns: the path of the certificate, for clients that shall trust it,
-        and of a file with the certificate and its key
+    :returns: the path of the certificate, for clients that trust it, and of a
+        file with the certificate and its key
     """
     key = ec.generate_private_key(ec.SECP256R1())
     server = _server(ports.HOST, key, valid_for).sign(key, hashes.SHA256())

@@ -41,12 +41,12 @@ Options = services.Options
 
 
 class Cloud(services.Services):
-    """Two regions, ``ot1`` and ``ot2``, and who lives there.
+    """A cloud of two regions, ``ot1`` and ``ot2``, with users and projects.
 
     There is a user ``alice``, member of the projects ``source`` and
     ``destination``, and an administrator ``admin`` of the project ``admin``.
 
-    :ivar identity: what an administrator does in Keystone
+    :ivar identity: an administrator's access to Keystone
     """
 
     identity: keystone.Identity
@@ -64,7 +64,7 @@ class Cloud(services.Services):
     # Identity
 
     def _populate(self) -> None:
-        """Create what both services and users need in Keystone."""
+        """Create the services, projects and users in Keystone."""
         self.identity = keystone.Identity(self._keystone)
         self._users[keystone.ADMIN] = self.identity.administrator()
         self.create_project(services.SERVICE_PROJECT)
@@ -96,12 +96,12 @@ class Cloud(services.Services):
     def route_internal(
         self, region: str, relay: services.Relay | None
     ) -> None:
-        """Let the internal image endpoint of a region lead through a proxy.
+        """Route the internal image endpoint of a region through a proxy.
 
-        A worker that runs keeps to the catalogue that it has read, for some
-        minutes. The API uses the public endpoint.
+        A running worker keeps the catalogue that it has read for some minutes.
+        The API uses the public endpoint.
 
-        :param relay: None leads to Glance itself again
+        :param relay: the proxy; None for Glance itself
         """
         service = self.glances[region]
         if relay:
@@ -146,9 +146,10 @@ class Cloud(services.Services):
     def application_credential(
         self, user: str, project: str, unrestricted: bool = False
     ) -> ks_session.Session:
-        """Return a session that acts by a new application credential.
+        """Return a session with a new application credential.
 
-        :param unrestricted: whether it may create others of its kind
+        :param unrestricted: whether it may create further application
+            credentials
         """
         credential = self.identity.create_application_credential(
             self._users[user], project, unrestricted
@@ -179,7 +180,7 @@ class Cloud(services.Services):
     def token(self, user: str = "alice", project: str = "source") -> str:
         """Return a token of a user in a project.
 
-        :raises AssertionError: when Keystone gives none
+        :raises AssertionError: when Keystone returns none
         """
         token = self.session(user, project).get_token()
         assert token
@@ -211,7 +212,7 @@ class Cloud(services.Services):
         user: str = "alice",
         project: str = "source",
     ) -> images.Images:
-        """Return what a user does with images in a project and region."""
+        """Return a user's access to images in a project and region."""
         return images.Images(self.image_client(region, user, project))
 
     def jobs_client(
@@ -223,7 +224,7 @@ class Cloud(services.Services):
     ) -> adapter.Adapter:
         """Return a client of the jobs API; its paths begin with /jobs.
 
-        It raises nothing for an answer that is an error.
+        It raises no error for an answer with an error status.
 
         :param session: acts in place of a user and project
         """

@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A long way between two ports of this machine.
+"""Simulates a distant network between two ports of this machine.
 
-It delays what passes by half a round trip each way, and the first bytes of a
-connection by a round trip more, as setting it up takes one. It caps the rate
-of each connection and of the link, each way, and may cut connections after a
-random number of bytes. What it does not have is TCP's slow start: a connection
-has its full rate at once, which favours whoever uses few.
+It delays bytes by half a round trip each way, and the first bytes of a
+connection by one round trip more, as its setup takes one. It caps the rate of
+each connection and of the link, each way, and may cut connections after a
+random number of bytes. It does not simulate TCP's slow start: a connection has
+its full rate at once, which favours readers with few connections.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from devcloud.carrier import Direction
 #: Bytes per second of one Mbit/s.
 MEGABIT: Final = 1e6 / 8
 
-_PIECE_SECONDS = 0.01  # of a connection's rate; longer ones are less smooth
+_PIECE_SECONDS = 0.01  # of a connection's rate; longer pieces are less smooth
 _SMALLEST_PIECE = 16 * 1024
 _LARGEST_PIECE = 256 * 1024
 _CONNECTION_SLACK = 0.02  # seconds
@@ -45,13 +45,13 @@ _WINDOW_SECONDS = 0.25  # of the rate, beside what the delay holds
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What a link does to what passes.
+    """The delay, the rates and the cuts of a link.
 
     :ivar round_trip: seconds
     :ivar connection_rate: bytes per second of one connection, each way
     :ivar link_rate: bytes per second of all connections, each way
-    :ivar mean_bytes_to_cut: after how many bytes a connection breaks off, in
-        the mean; 0 for never
+    :ivar mean_bytes_to_cut: the mean bytes after which a connection is cut; 0
+        for never
     """
 
     round_trip: float
@@ -61,7 +61,7 @@ class Shape:
 
     @property
     def delay(self) -> float:
-        """Seconds that a byte takes one way."""
+        """The seconds that a byte takes one way."""
         return self.round_trip / 2
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ class Shape:
 
     @classmethod
     def parse(cls, text: str) -> "Shape":
-        """Return what :meth:`__str__` wrote."""
+        """Return the shape that :meth:`__str__` wrote."""
         return cls(**json.loads(text))
 
 
@@ -77,8 +77,8 @@ class Bucket:
     """Lets bytes pass at a rate.
 
     :param rate: bytes per second
-    :param slack: seconds of the rate that may be made up for after a pause;
-        a timer that comes late then does not lower the mean
+    :param slack: seconds of a pause whose bytes may be sent at once
+        afterwards, so that a late timer does not lower the mean rate
     :param clock: tells the time in seconds
     """
 
@@ -94,23 +94,23 @@ class Bucket:
         self._due: float | None = None
 
     def take(self, size: int) -> float:
-        """Let so many bytes pass behind those before.
+        """Reserve the rate for a number of bytes, after all earlier ones.
 
         :returns: seconds until the last of them has passed
         """
         now = self._clock()
-        # What was not used before the first byte is nothing to make up for.
+        # The time before the first byte does not count as a pause.
         due = now if self._due is None else max(self._due, now - self._slack)
         self._due = due + size / self._rate
         return max(0.0, self._due - now)
 
 
 class DelayLine:
-    """Holds bytes for a time, and no more of them than it has room for.
+    """Delays a limited number of bytes.
 
     :param delay: seconds
-    :param room: bytes that may be on their way; whoever has more waits, as a
-        sender does whose window is full
+    :param room: the most bytes that are delayed at once; a sender with more
+        waits, as for a full TCP window
     """
 
     def __init__(self, delay: float, room: int) -> None:
@@ -123,7 +123,7 @@ class DelayLine:
         self._changed = asyncio.Condition()
 
     async def put(self, piece: bytes) -> None:
-        """Send a piece on its way."""
+        """Add a piece; wait while there is no room."""
         async with self._changed:
             await self._changed.wait_for(
                 lambda: not self._held or self._held + len(piece) <= self._room
@@ -133,13 +133,13 @@ class DelayLine:
             self._changed.notify_all()
 
     async def end(self) -> None:
-        """Let an empty piece, the last, follow those on their way."""
+        """Add an empty piece, which is the last one."""
         async with self._changed:
             self._pieces.append((time.monotonic() + self._delay, b""))
             self._changed.notify_all()
 
     async def get(self) -> bytes:
-        """Return the next piece once it is there; an empty one is the end."""
+        """Return the next piece after its delay; an empty one is the end."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._pieces)
             due, piece = self._pieces.popleft()
@@ -149,18 +149,18 @@ class DelayLine:
         return piece
 
     async def forget(self, piece: bytes) -> None:
-        """Make room again: the other side has taken this piece."""
+        """Free the room of a piece that the other side has taken."""
         async with self._changed:
             self._held -= len(piece)
             self._changed.notify_all()
 
 
 class Distance(carrier.Behaviour):
-    """Lets a carrier seem to be as long as a shape says."""
+    """The behaviour of a link with a shape."""
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
-        # The link's two ways do not share its rate.
+        # Each direction has the link's full rate.
         self._links = {
             direction: Bucket(shape.link_rate, _LINK_SLACK)
             for direction in Direction
@@ -168,14 +168,14 @@ class Distance(carrier.Behaviour):
 
     @property
     def piece(self) -> int:
-        """Bytes that a carrier should take at a time, for an even flow."""
+        """The bytes that a carrier should read at a time, for an even flow."""
         wanted = int(self._shape.connection_rate * _PIECE_SECONDS)
         return min(max(wanted, _SMALLEST_PIECE), _LARGEST_PIECE)
 
     async def begin(self, link: carrier.Link) -> None:
-        """Take the round trip that it takes to set a connection up.
+        """Wait for the round trip that the setup of a connection takes.
 
-        What the client has sent already waits in the kernel.
+        Bytes that the client has already sent wait in the kernel.
         """
         await asyncio.sleep(self._shape.round_trip)
 
@@ -185,7 +185,7 @@ class Distance(carrier.Behaviour):
         direction: Direction,
         pieces: AsyncGenerator[bytes],
     ) -> AsyncGenerator[bytes]:
-        """Yield the bytes as a long way would.
+        """Yield the bytes, delayed and slowed.
 
         :raises OSError: when the connection is to break off
         """
@@ -211,7 +211,7 @@ class Distance(carrier.Behaviour):
         link_bucket: Bucket,
         pieces: AsyncGenerator[bytes],
     ) -> None:
-        """Send pieces on their way, no faster than the rates allow.
+        """Add pieces to the delay line, at the rates of the shape.
 
         :raises OSError: when the connection is to break off
         """
@@ -232,6 +232,6 @@ class Distance(carrier.Behaviour):
             await line.end()
 
     def _allowance(self) -> float:
-        """Return after how many bytes a connection is to break off."""
+        """Return the number of bytes after which a connection is cut."""
         mean = self._shape.mean_bytes_to_cut
         return random.expovariate(1 / mean) if mean else float("inf")

@@ -12,10 +12,10 @@
 
 """A worker that kills itself at a named step of a copy.
 
-``python -m devcloud.doomed_worker POINT ARGUMENT …``
-runs ``image-replicator-worker ARGUMENT …`` until it comes to the point, such
-as ``before owned.reserve_image``, ``after images.create`` or, in the middle of
-the data, ``within images.upload``. The product knows nothing of it.
+``python -m devcloud.doomed_worker POINT ARGUMENT …`` runs
+``image-replicator-worker ARGUMENT …`` until it comes to the point, such as
+``before owned.reserve_image``, ``after images.create`` or, in the middle of
+the data, ``within images.upload``. No code of the product is changed.
 """
 
 import functools
@@ -46,7 +46,7 @@ _WHOLE: Final = 2
 
 
 def steps(owner: str) -> set[str]:
-    """Return the names of all steps of a kind: each public method is one."""
+    """Return the names of all steps of a kind; each public method is one."""
     return {
         f"{owner}.{name}"
         for kind in OWNERS[owner].__mro__
@@ -56,12 +56,12 @@ def steps(owner: str) -> set[str]:
 
 
 def die() -> None:
-    """End on the spot, as by a power cut: nothing is cleaned up."""
+    """End the process at once, without any clean-up, as a power cut does."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def doom(point: str) -> None:
-    """Have this process end when it comes to a point."""
+    """Make this process end at a point."""
     when, _, step = point.partition(" ")
     owner, _, name = step.partition(".")
     method = getattr(OWNERS[owner], name)
@@ -79,7 +79,7 @@ def _before(method: Callable[..., Any]) -> Callable[..., Any]:
 def _after(method: Callable[..., Any]) -> Callable[..., Any]:
     def step(*args: Any, **kwargs: Any) -> Any:
         done = method(*args, **kwargs)
-        # To look for a job and find none is no step of any.
+        # A look for a job that finds none does not count as a step.
         if done is not None or not method.__name__.startswith("claim"):
             die()
         return done

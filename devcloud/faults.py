@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Does harm to HTTP requests, at random and by a seed.
+"""Random faults of HTTP requests, derived from a seed.
 
-A behaviour of a proxy, which stands between a worker and a Glance. What it
-does, request by request, is one of :class:`Fault`::
+The behaviour is for a proxy between a worker and a Glance. It applies one
+:class:`Fault` or none to each request::
 
     harm = faults.Faults(seed=7)
     relay = self.useFixture(proxy.Proxy(behaviours=[harm]))
@@ -22,8 +22,8 @@ does, request by request, is one of :class:`Fault`::
     harm.odds = {}
     print(harm.counts)
 
-The seed gives the sequence of what is done and where. Which request meets it
-depends on the order in which requests come.
+The seed determines the sequence of faults. The requests that they hit depend
+on the order in which requests arrive.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from collections.abc import Mapping
 from devcloud import carrier
 from devcloud import http_messages
 
-#: What is answered in the service's place.
+#: The answers that are sent in the service's place.
 STATUSES = (401, 429, 500, 503)
 
 _SLICE = 1 << 14  # bytes of a slowed message that are sent at a time
@@ -48,7 +48,7 @@ _EARLY = 0.3  # part of the cuts and stalls that come before the first byte
 
 
 class Fault(enum.StrEnum):
-    """What may happen to one request."""
+    """The faults that a request can have."""
 
     REFUSE = "answered with an error in the service's place"
     CUT_REQUEST = "cut off while the request was sent"
@@ -75,12 +75,13 @@ _OF_DATA = (Fault.SHORTEN_UPLOAD, Fault.FLIP_UPLOAD, Fault.FLIP_DOWNLOAD)
 
 @dataclasses.dataclass(frozen=True)
 class _Message:
-    """A request or an answer that is on its way, and what happens to it.
+    """A request or an answer, and the fault that it has.
 
     :ivar pieces: its body
-    :ivar fault: that may be one of the other direction
-    :ivar place: where it happens, from 0 to 1
-    :ivar choice: whatever else is to be chosen, from 0 to 1
+    :ivar fault: the fault of the request, which may apply to the other
+        direction
+    :ivar place: the position of the fault in the message, from 0 to 1
+    :ivar choice: a random number for further choices, from 0 to 1
     """
 
     head: http_messages.Head
@@ -91,17 +92,17 @@ class _Message:
 
     @property
     def offset(self) -> int:
-        """The place as a number of bytes, less than the length."""
+        """The place as an offset in bytes, below the length."""
         return int(self.place * (self.head.length or 0))
 
     async def untouched(self) -> AsyncGenerator[bytes]:
-        """Yield all of it."""
+        """Yield the whole message."""
         yield self.head.wire
         async for piece in self.pieces:
             yield piece
 
     async def first_part(self) -> AsyncGenerator[bytes]:
-        """Yield what comes before the place."""
+        """Yield the message up to the place."""
         if self.choice < _EARLY or not self.head.length:
             return
         yield self.head.wire
@@ -109,7 +110,7 @@ class _Message:
             yield piece
 
     async def first_bytes(self) -> AsyncGenerator[bytes]:
-        """Yield what of the body comes before the place."""
+        """Yield the body up to the place."""
         left = self.offset
         while left:
             piece = (await anext(self.pieces))[:left]
@@ -117,20 +118,20 @@ class _Message:
             yield piece
 
 
-# The requests of a connection, in their order; None is the end.
+# The requests of a connection, in order; None is the end.
 _Exchanges = asyncio.Queue[_Message | None]
 
 
 class Faults(carrier.Behaviour):
-    """Does harm to HTTP requests and their answers; see the module.
+    """Applies faults to HTTP requests and their answers; see the module.
 
-    :param seed: two with the same do the same
+    :param seed: the same seed gives the same faults
     :param stall: seconds for which a stalled request is held
-    :param slow: seconds that a slowed request takes longer, at most
+    :param slow: the most seconds by which a slowed request takes longer
 
-    :ivar odds: the probability of each fault, for each request; those that
-        make no sense for it do not happen to it
-    :ivar requests: how many there have been
+    :ivar odds: the probability of each fault, for each request; faults that a
+        request cannot have are left out
+    :ivar requests: the number of requests so far
     """
 
     def __init__(
@@ -148,11 +149,11 @@ class Faults(carrier.Behaviour):
 
     @property
     def counts(self) -> Mapping[Fault, int]:
-        """How often which fault has happened."""
+        """The number of times that each fault has happened."""
         return dict(self._counts)
 
     async def begin(self, link: carrier.Link) -> None:
-        """Be ready to match the answers of a connection with its requests."""
+        """Prepare to match the answers of a connection with its requests."""
         self._exchanges[link] = asyncio.Queue()
 
     def apply(
@@ -161,7 +162,7 @@ class Faults(carrier.Behaviour):
         direction: carrier.Direction,
         pieces: AsyncGenerator[bytes],
     ) -> AsyncGenerator[bytes]:
-        """Yield requests, or answers, with the harm that is done to them.
+        """Yield requests or answers, with their faults.
 
         :raises OSError: to break the connection off
         """
@@ -177,7 +178,7 @@ class Faults(carrier.Behaviour):
             request = self._draw(head, stream)
             exchanges.put_nowait(request)
             if request.fault is Fault.REFUSE:
-                # Whatever is still sent goes nowhere.
+                # Further bytes are dropped.
                 while await stream.some(_SLICE):
                     continue
                 return
@@ -205,9 +206,9 @@ class Faults(carrier.Behaviour):
     def _draw(
         self, head: http_messages.Head, stream: http_messages.Stream
     ) -> _Message:
-        """Choose what happens to a request."""
+        """Draw the fault of a request."""
         self.requests += 1
-        # As many numbers whatever comes of them.
+        # It always draws as many numbers, so that the sequence stays the same.
         number, place, choice = (self._random.random() for _ in range(3))
         body = http_messages.request_body(head, stream)
         fault = _chosen(self.odds, number)
@@ -224,14 +225,14 @@ class Faults(carrier.Behaviour):
             % STATUSES[int(request.choice * len(STATUSES))]
         )
 
-    # Harm.
+    # Faults
 
     def _harm(
         self, message: _Message, ways: "Mapping[Fault, _Way]"
     ) -> AsyncGenerator[bytes]:
-        """Yield what is sent of a message.
+        """Yield the bytes of a message, with its fault.
 
-        :param ways: to do harm, of the faults of the message's direction
+        :param ways: the functions that apply each fault of the direction
         """
         if message.fault is None or message.fault not in ways:
             return message.untouched()
@@ -314,7 +315,7 @@ _TO_ANSWERS: Mapping[Fault, _Way] = {
 
 
 def _chosen(odds: Mapping[Fault, float], number: float) -> Fault | None:
-    """Return the fault that a number from 0 to 1 stands for, if any."""
+    """Return the fault for a number from 0 to 1; None for no fault."""
     ends = itertools.accumulate(odds.values())
     for fault, end in zip(odds, ends, strict=True):
         if number < end:
@@ -323,7 +324,7 @@ def _chosen(odds: Mapping[Fault, float], number: float) -> Fault | None:
 
 
 def _makes_sense(fault: Fault | None, request: http_messages.Head) -> bool:
-    """Tell whether a fault can happen to a request."""
+    """Tell whether a request can have a fault."""
     if fault in _OF_DATA and not request.path.endswith("/file"):
         return False
     return bool(request.length) or fault not in _OF_BODIES

@@ -10,15 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Debian's nginx and HAProxy, as they stand before services of a cloud.
+"""Debian's nginx and HAProxy as reverse proxies before services.
 
-Each has a port of 127.0.0.1 and the time-outs that deployments have, and
-serves plain HTTP, or TLS with a certificate that nobody has signed::
+Each listens on a port of 127.0.0.1, has the usual time-outs of deployments,
+and serves plain HTTP, or TLS with a self-signed certificate::
 
     front = self.useFixture(fronts.Nginx({"client_max_body_size": "1m"}))
     cloud.route_internal("ot2", front)
 
-Who cannot find the programs skips its test; in CI (CI=true) it fails.
+If a program is missing, the test is skipped; in CI (CI=true) it fails.
 """
 
 import pathlib
@@ -44,9 +44,9 @@ class Front(fixtures.Fixture):
     """A reverse proxy before one service.
 
     :param tls: whether to serve TLS
-    :cvar program: its name
-    :ivar port: where it listens
-    :ivar cafile: the certificate that a client has to trust, None without TLS
+    :cvar program: the name of the program
+    :ivar port: the port on which it listens
+    :ivar cafile: the certificate that clients must trust; None without TLS
     """
 
     program: ClassVar[str]
@@ -76,20 +76,20 @@ class Front(fixtures.Fixture):
 
     @property
     def url(self) -> str:
-        """Where it listens, as an endpoint without a path."""
+        """The URL of the proxy, without a path."""
         return f"{'https' if self._tls else 'http'}://{ports.HOST}:{self.port}"
 
     def connect_to(self, upstream_port: int) -> None:
-        """Forward to a port of 127.0.0.1 from now on.
+        """Forward to another port of 127.0.0.1.
 
         :raises process.ProcessError: when the program does not listen then
         """
         self._start(self._config(upstream_port))
 
     def _start(self, text: str) -> None:
-        """Start the program anew.
+        """Restart the program with a configuration.
 
-        :param text: of its configuration
+        :param text: the configuration
         :raises process.ProcessError: when it does not listen then
         """
         self.stop()
@@ -117,13 +117,13 @@ class Front(fixtures.Fixture):
                 return
 
     def stop(self) -> None:
-        """Stop it, if it runs; connections are refused from then on."""
+        """Stop the program, if it runs; connections are refused afterwards."""
         if self._process:
             self._supervisor.stop(self._process)
             self._process = None
 
     def log(self) -> str:
-        """Return what it has logged: each request, and what went wrong."""
+        """Return the program's log of requests and errors."""
         return (self.directory / f"{self.program}.log").read_text()
 
     def _config(self, upstream_port: int) -> str:
@@ -135,13 +135,13 @@ class Front(fixtures.Fixture):
 
 
 class Nginx(Front):
-    """An nginx as it stands before a Glance.
+    """An nginx before a Glance.
 
-    It forwards an upload while it comes, without a limit of size, and keeps
+    It forwards an upload without buffering it or limiting its size, and keeps
     clients' connections. All other settings are nginx's defaults: 60 s for
     each of its time-outs.
 
-    :param directives: laid over those of its ``server`` section, such as
+    :param directives: override those of its ``server`` section, such as
         ``{"client_max_body_size": "1m"}`` or ``{"return": "404"}``
     """
 
@@ -171,7 +171,7 @@ class Nginx(Front):
             f"  {kind}_temp_path {self.directory}/{kind};"
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
-        # Whose master runs as root would give its files to another user.
+        # A master that runs as root would give its files to another user.
         return f"""\
 daemon off;
 user root;
@@ -199,9 +199,9 @@ http {{
 
 
 class HAProxy(Front):
-    """An HAProxy as it stands before a Glance; it keeps connections.
+    """An HAProxy before a Glance; it keeps clients' connections.
 
-    :param timeouts: laid over ``{"connect": "5s", "client": "60s", "server":
+    :param timeouts: override ``{"connect": "5s", "client": "60s", "server":
         "60s"}``
     """
 

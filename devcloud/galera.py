@@ -13,15 +13,15 @@
 """A Galera cluster of three nodes on 127.0.0.1.
 
 Each node is a MariaDB with a temporary directory and ports of its own. A node
-can be killed, halted, or cut off from the others, and comes back::
+can be killed, halted or cut off from the others, and can rejoin::
 
     cluster = self.useFixture(galera.Cluster())
     urls = cluster.create_database("jobs")  # one for each node
     cluster.nodes[1].stop(kill=True)
     cluster.start()
 
-It needs Debian's packages mariadb-server, galera-4 and rsync. A test skips
-where they are missing; in CI (CI=true) it fails.
+It needs Debian's packages mariadb-server, galera-4 and rsync. If they are
+missing, a test is skipped; in CI (CI=true) it fails.
 """
 
 import time
@@ -43,13 +43,14 @@ _LOOK: Final = 0.05  # seconds between two looks
 
 
 class Cluster(fixtures.Fixture):
-    """Nodes that have all commits in common.
+    """The nodes of a cluster.
 
     :ivar nodes: all of them, running or not
     """
 
     def _setUp(self) -> None:
-        # Here, as the skip of a fixture's fixture is taken for an error.
+        # It is checked here, as a skip in a fixture of this one counts as an
+        # error.
         galera_node.require_programs()
         own = _reserve_ports()
         group = [each.group for each in own]
@@ -57,7 +58,7 @@ class Cluster(fixtures.Fixture):
             Node(number, each, group) for number, each in enumerate(own, 1)
         ]
         for node in self.nodes:
-            # One by one: each has its data from those before.
+            # They start one by one, as each gets its data from an earlier one.
             self.useFixture(node)
         self.addCleanup(self._kill)
 
@@ -76,11 +77,11 @@ class Cluster(fixtures.Fixture):
         self.nodes[0].drop_database(name)
 
     def create_checker(self) -> None:
-        """Let HAProxy log in to look at the nodes, as the user haproxy."""
+        """Create the user haproxy, as which HAProxy checks the nodes."""
         self.nodes[0].tell(f"CREATE USER IF NOT EXISTS haproxy@{ports.HOST}")
 
     def make_good(self) -> None:
-        """Let all nodes run and serve, whatever befell them.
+        """Make all nodes run and serve after any failure.
 
         :raises process.ProcessError: with the end of a log, when one does not
         """
@@ -95,9 +96,9 @@ class Cluster(fixtures.Fixture):
             time.sleep(_LOOK)
 
     def _is_whole(self) -> bool:
-        """Tell whether all nodes serve, and agree on who belongs to them.
+        """Tell whether all nodes serve, and agree on the members.
 
-        One that was halted may not know yet that the others gave it up.
+        A node that was halted may not know yet that the others excluded it.
         """
         try:
             found = {
@@ -123,7 +124,8 @@ class Cluster(fixtures.Fixture):
                     node.start(forms_cluster=True)
                     break
         waiting = [node for node in stopped if not node.running]
-        # At once: where all crashed, none serves before the others are there.
+        # They start at once: if all crashed, none serves before the others
+        # run.
         with futures.ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(Node.start, waiting))
 

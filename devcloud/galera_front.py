@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""HAProxy before a Galera cluster, configured as the documentation has it.
+"""HAProxy before a Galera cluster, with the documentation's configuration.
 
 ::
 
@@ -33,10 +33,10 @@ from devcloud import ports
 
 _CONFIGURATIONS: Final = devcloud.ROOT / "doc" / "source" / "admin"
 
-#: One node serves; another one when it does not.
+#: One node gets all connections; another one does if it fails.
 SINGLE_WRITER: Final = _CONFIGURATIONS / "haproxy-single-writer.cfg"
 
-#: All nodes serve, each some of the connections.
+#: All nodes get connections.
 ALL_WRITERS: Final = _CONFIGURATIONS / "haproxy-all-writers.cfg"
 
 _ADDRESS: Final = re.compile(r"192\.0\.2\.(\d+):3306")
@@ -47,9 +47,9 @@ _FIRST: Final = 11  # of the first node's
 class GaleraFront(fronts.HAProxy):
     """An HAProxy before a cluster.
 
-    :param cluster: that runs
-    :param configuration: one of the documentation's; its addresses are
-        replaced, and nothing else
+    :param cluster: must be running
+    :param configuration: one of the documentation's; only its addresses are
+        replaced
     """
 
     def __init__(

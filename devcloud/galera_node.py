@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A node of a Galera cluster: a MariaDB with Galera in it."""
+"""A node of a Galera cluster: a MariaDB that loads Galera."""
 
 import dataclasses
 import os
@@ -32,7 +32,7 @@ from devcloud import ports
 from devcloud import process
 from devcloud import programs
 
-#: The nodes' user where we are root: as root, rsync transfers no state.
+#: The nodes' user if we are root, as rsync transfers no state as root.
 _USER: Final = "mysql"
 _PROVIDERS: Final = (
     pathlib.Path("/usr/lib/galera"),
@@ -41,7 +41,7 @@ _PROVIDERS: Final = (
 _PATIENCE: Final = 60.0  # seconds for a node to be expelled, or to rejoin
 _LOOK: Final = 0.05  # seconds between two looks
 
-#: Galera's defaults are several times as long, for networks that lose more.
+#: Galera's defaults are several times as long, for networks that lose packets.
 _PROVIDER_OPTIONS: Final = {
     "gcache.size": "16M",
     "evs.keepalive_period": "PT0.5S",
@@ -57,8 +57,8 @@ _RECOVERED: Final = re.compile(r"Recovered position: *(\S+)")
 class Ports:
     """The ports by which a node talks to the other nodes.
 
-    :ivar group: for what the cluster commits
-    :ivar increment: to receive what a node missed
+    :ivar group: for the cluster's commits
+    :ivar increment: to receive the commits that a node missed
     :ivar snapshot: to receive all data
     """
 
@@ -88,7 +88,7 @@ class Node(mariadb.MariaDB):
         self._variables: Mapping[str, str] = {}
         self._forms_cluster = number == 1
 
-    # What a server of its kind is asked for.
+    # The methods of a database server
 
     def _find_programs(self) -> None:
         super()._find_programs()
@@ -146,20 +146,20 @@ class Node(mariadb.MariaDB):
         ]
 
     def _start_options(self) -> list[str]:
-        """Return how this start differs from others."""
+        """Return the options of this start alone."""
         if self._forms_cluster:
             return ["--wsrep-new-cluster"]
         if self._recovered:
             return [f"--wsrep-start-position={self._recovered}"]
         return []
 
-    # What befalls a node.
+    # Failures of a node
 
     def start(self, forms_cluster: bool | None = None) -> None:
         """Start the node and wait until it serves.
 
-        :param forms_cluster: whether it forms a new one with what it has;
-            None for the first node's first start
+        :param forms_cluster: whether the node forms a new cluster with its
+            data; None for the first start of the first node
         :raises process.ProcessError: with the end of its log, when it cannot
         """
         if forms_cluster is not None:
@@ -169,9 +169,9 @@ class Node(mariadb.MariaDB):
         self._forms_cluster = False
 
     def _recover(self) -> str | None:
-        """Find out where a node that crashed stood, as Debian's unit does.
+        """Find the last commit of a node that crashed, as Debian's unit does.
 
-        Without that it would receive all data anew.
+        Without it the node would receive all data again.
         """
         if "seqno:   -1" not in self._state():
             return None
@@ -183,13 +183,13 @@ class Node(mariadb.MariaDB):
         return found[-1] if found else None
 
     def _state(self) -> str:
-        """Return what Galera keeps of where the node stood."""
+        """Return the node's saved state."""
         path = self.directory / "data" / "grastate.dat"
         return path.read_text() if path.exists() else ""
 
     @property
     def stopped_last(self) -> bool:
-        """Whether no other node of the cluster can know more."""
+        """Whether no other node can have later commits."""
         return "safe_to_bootstrap: 1" in self._state()
 
     def stop(self, kill: bool = False) -> None:
@@ -197,7 +197,7 @@ class Node(mariadb.MariaDB):
         super().stop(kill)
 
     def set_clock(self, seconds: float) -> None:
-        """Restart the node with a clock that is ahead of the machine's.
+        """Restart the node with a clock ahead of the machine's.
 
         :param seconds: negative for one that is behind, 0 for the right time
         """
@@ -212,24 +212,24 @@ class Node(mariadb.MariaDB):
         self.start()
 
     def halt(self) -> None:
-        """Let the node stand still, its connections open: SIGSTOP."""
+        """Halt the node with SIGSTOP; its connections stay open."""
         if self._process:
             self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a halted node go on."""
+        """Resume a halted node."""
         if self._process:
             self._process.send_signal(signal.SIGCONT)
 
     def cut_off(self) -> None:
-        """Let the node and the others hear nothing of each other.
+        """Cut the node off from the other nodes.
 
-        Its users reach it, and are told that it serves nobody.
+        Clients still reach it, and get the error that it does not serve.
         """
         self._set_isolated(1)
 
     def reconnect(self) -> None:
-        """Let a node that was cut off rejoin."""
+        """Let a node that was cut off rejoin the cluster."""
         self._set_isolated(0)
 
     def _set_isolated(self, isolated: int) -> None:
@@ -238,7 +238,7 @@ class Node(mariadb.MariaDB):
         )
 
     def status(self, name: str) -> str:
-        """Return one of ``SHOW STATUS``'s values, from any node that runs."""
+        """Return a value of ``SHOW STATUS``; any running node answers."""
         rows = self.tell(f"SHOW GLOBAL STATUS LIKE '{name}'")
         return str(rows[0][1])
 
@@ -250,7 +250,7 @@ class Node(mariadb.MariaDB):
 
     @property
     def serves(self) -> bool:
-        """Whether the node belongs to the part that has the majority."""
+        """Whether the node belongs to the part with the majority."""
         try:
             return self.status("wsrep_ready") == "ON"
         except pymysql.OperationalError:
@@ -269,14 +269,14 @@ class Node(mariadb.MariaDB):
             time.sleep(_LOOK)
 
     def log_tail(self) -> str:
-        """Return how the node's process stands, and what it logged last."""
+        """Return the state of the node's process, and the end of its log."""
         return self._process.ending() if self._process else "not running"
 
     def tell(self, statement: str) -> Any:
         """Run a statement as administrator; return its rows.
 
-        Other than through SQLAlchemy, a node that has lost the others takes
-        what it can do alone.
+        Unlike SQLAlchemy's, this connection also works on a node that has lost
+        the others.
         """
         with (
             pymysql.connect(
@@ -289,7 +289,7 @@ class Node(mariadb.MariaDB):
 
 
 def require_programs() -> None:
-    """See whether a cluster can be started.
+    """Check that a cluster can be started.
 
     :raises unittest.SkipTest: when it cannot, in CI AssertionError
     """
@@ -299,7 +299,7 @@ def require_programs() -> None:
 
 
 def require_faketime() -> None:
-    """See whether a node's clock can be set.
+    """Check that a node's clock can be set.
 
     :raises unittest.SkipTest: when it cannot, in CI AssertionError
     """
@@ -309,7 +309,7 @@ def require_faketime() -> None:
 def _find_faketime() -> str:
     """Return the path of the library that gives a process another clock.
 
-    :raises unittest.SkipTest: when it is not there, in CI AssertionError
+    :raises unittest.SkipTest: if it is missing; in CI AssertionError
     """
     # There is a directory for each architecture.
     places = sorted(pathlib.Path("/usr/lib").glob("*/faketime"))
@@ -317,12 +317,12 @@ def _find_faketime() -> str:
 
 
 def _find_provider() -> str:
-    """Return the path of Galera itself, which a server loads."""
+    """Return the path of Galera's library, which a server loads."""
     return programs.find("libgalera_smm.so", _PROVIDERS, os.R_OK)
 
 
 def _as_user() -> list[str]:
-    """Return the words before a command that let an ordinary user run it."""
+    """Return the prefix of a command that runs it as an ordinary user."""
     return [
         programs.find("setpriv"),
         f"--reuid={_USER}",

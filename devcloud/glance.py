@@ -37,11 +37,11 @@ def shipped_paste_file() -> pathlib.Path:
 
 
 def with_extension(paste: str, config_file: pathlib.Path) -> str:
-    """Load the extension, as the installation guide tells operators to.
+    """Load the extension as the installation guide describes it.
 
     :param paste: the text of Glance's own ``glance-api-paste.ini``
     :param config_file: the extension's configuration
-    :raises process.ProcessError: when no pipeline has the place for it
+    :raises process.ProcessError: when no pipeline has a place for it
     """
     before, after = (
         f" authtoken {then}context " for then in ("", "image_replicator ")
@@ -59,8 +59,8 @@ def with_extension(paste: str, config_file: pathlib.Path) -> str:
 class Glance:
     """The image service of one region.
 
-    :param directory: where its configuration, database and images go
-    :param port: where it shall listen; None takes a free port
+    :param directory: for its configuration, database and images
+    :param port: to listen on; None for a free port
     :raises ports.PortTaken: when the port is in use
     """
 
@@ -81,7 +81,7 @@ class Glance:
 
     @property
     def url(self) -> str:
-        """Its endpoint, without a version: what the catalogue has."""
+        """Its endpoint in the catalogue, without a version."""
         return self.server.url
 
     @property
@@ -102,9 +102,9 @@ class Glance:
     ) -> None:
         """Write Glance's configuration.
 
-        :param authtoken: how it reaches Keystone: ``[keystone_authtoken]``
-        :param overrides: laid over what this fixture sets
-        :param database_url: of an empty database; None makes an SQLite file
+        :param authtoken: the options of ``[keystone_authtoken]``
+        :param overrides: override the options of this fixture
+        :param database_url: of an empty database; None for an SQLite file
         """
         self.directory.mkdir()
         paste_file = self.directory / _PASTE_FILE
@@ -134,7 +134,7 @@ class Glance:
         settings.write(path, settings.merge(own, stores, overrides))
 
     def create_database(self) -> None:
-        """Bring an empty database to Glance's newest schema."""
+        """Create Glance's newest schema in an empty database."""
         self._supervisor.run(
             f"{self.server.name}-db_sync",
             [
@@ -146,7 +146,7 @@ class Glance:
         )
 
     def copy_database(self, other: "Glance") -> None:
-        """Begin with the database of a Glance that has not run yet."""
+        """Copy the database of a Glance that has not run yet."""
         shutil.copyfile(other.database, self.database)
 
     def start(self) -> None:
@@ -159,5 +159,5 @@ class Glance:
         )
 
     def stop(self) -> None:
-        """Stop serving; connections are refused from then on."""
+        """Stop serving; connections are refused afterwards."""
         self.server.stop(self._supervisor)

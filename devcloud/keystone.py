@@ -30,13 +30,13 @@ from devcloud import uwsgi
 
 DOMAIN_ID = "default"
 ADMIN = "admin"
-# Keystone keeps each kind of key in a directory of its own.
+# The directory of each kind of key.
 _KEY_SECTIONS = ("fernet_tokens", "fernet_receipts", "credential")
 
 
 @dataclasses.dataclass(frozen=True)
 class User:
-    """Somebody who can log in."""
+    """A user with a password."""
 
     name: str
     id: str
@@ -45,14 +45,14 @@ class User:
 
 @dataclasses.dataclass(frozen=True)
 class ApplicationCredential:
-    """A secret that stands for a user in one project."""
+    """A credential for a user in one project."""
 
     id: str
     secret: str = dataclasses.field(repr=False)
 
 
 def new_session(auth: v3.base.BaseAuth) -> ks_session.Session:
-    """Return a session that never leaves by a proxy of the environment."""
+    """Return a session that ignores proxies of the environment."""
     transport = requests.Session()
     transport.trust_env = False
     return ks_session.Session(auth=auth, session=transport)
@@ -61,8 +61,8 @@ def new_session(auth: v3.base.BaseAuth) -> ks_session.Session:
 class Keystone:
     """The identity service of the test cloud.
 
-    :param directory: where its configuration, keys and database go
-    :param port: where it shall listen; None takes a free port
+    :param directory: for its configuration, keys and database
+    :param port: to listen on; None for a free port
     :raises ports.PortTaken: when the port is in use
     """
 
@@ -82,13 +82,13 @@ class Keystone:
 
     @property
     def url(self) -> str:
-        """Its API, version 3: what users know as OS_AUTH_URL."""
+        """The URL of its API, version 3, which is users' OS_AUTH_URL."""
         return f"{self.server.url}/v3"
 
     def _write_keys(self, name: str) -> pathlib.Path:
         """Make a key repository with a primary and a staged key.
 
-        ``keystone-manage fernet_setup`` does the same and takes 2 s for it.
+        ``keystone-manage fernet_setup`` does the same, but takes 2 s.
         """
         repository = self.directory / name
         repository.mkdir(mode=0o700)
@@ -105,13 +105,14 @@ class Keystone:
         }
         database = f"sqlite:///{self.directory}/keystone.sqlite"
         own: settings.Settings = {
-            # In the memory of the one process that serves it.
+            # The cache is in the memory of the one serving process.
             "cache": {"backend": "dogpile.cache.memory_pickle"},
-            # A request under way may put an endpoint back that was moved.
+            # With a cache, a request under way could restore an endpoint that
+            # was moved.
             "catalog": {"caching": False},
             "database": {"connection": database},
             "token": {"provider": "fernet"},
-            # The least that bcrypt takes: these passwords live for minutes.
+            # bcrypt's minimum is enough for passwords that live for minutes.
             "identity": {"password_hash_rounds": 4},
         }
         path = self.directory / "keystone.conf"
@@ -126,7 +127,7 @@ class Keystone:
                 str(self.directory / "keystone.conf"),
                 *arguments,
             ],
-            # Not an argument: those are for all to see.
+            # The password is not an argument, as all users can see those.
             {"OS_BOOTSTRAP_PASSWORD": self.admin_password},
         )
 
@@ -147,7 +148,7 @@ class Keystone:
         self._serve()
 
     def restart(self) -> None:
-        """Serve by a new process, which has nothing in its memory."""
+        """Restart the process, so that its memory is empty."""
         self.server.stop(self._supervisor)
         self._serve()
 
@@ -159,7 +160,7 @@ class Keystone:
     def password_auth(
         self, user: str, password: str, project: str
     ) -> v3.Password:
-        """Return what logs a user in to a project."""
+        """Return the plugin that logs a user in to a project."""
         return v3.Password(
             auth_url=self.url,
             username=user,
@@ -171,7 +172,7 @@ class Keystone:
 
 
 class Identity:
-    """What an administrator does in Keystone, over its REST API.
+    """An administrator's access to Keystone, over its REST API.
 
     Every method raises keystoneauth's errors when Keystone refuses.
     """
@@ -195,13 +196,13 @@ class Identity:
         return typing.cast(str, answer.json()[kind]["id"])
 
     def administrator(self) -> User:
-        """Return who does all this."""
+        """Return the administrator."""
         user_id = self._client.get_user_id()
         assert user_id
         return User(ADMIN, user_id, self._keystone.admin_password)
 
     def join_region(self, region: str, url: str) -> None:
-        """Create a region that this Keystone serves as well.
+        """Create a region that this Keystone also serves.
 
         :param url: the identity endpoint of that region
         """
@@ -228,7 +229,7 @@ class Identity:
         return self._create("endpoint", values)
 
     def move_endpoint(self, endpoint_id: str, url: str) -> None:
-        """Let an endpoint point elsewhere."""
+        """Change the URL of an endpoint."""
         self._client.patch(
             f"/endpoints/{endpoint_id}", json={"endpoint": {"url": url}}
         )
@@ -243,7 +244,7 @@ class Identity:
         return self._create("project", values)
 
     def set_tags(self, project_id: str, tags: Iterable[str]) -> None:
-        """Give a project these tags and no other."""
+        """Replace the tags of a project."""
         self._client.put(
             f"/projects/{project_id}/tags", json={"tags": list(tags)}
         )
@@ -276,9 +277,10 @@ class Identity:
     def create_application_credential(
         self, user: User, project: str, unrestricted: bool = False
     ) -> ApplicationCredential:
-        """Let a user create an application credential for a project.
+        """Create an application credential of a user for a project.
 
-        :param unrestricted: whether it may create others of its kind
+        :param unrestricted: whether it may create further application
+            credentials
         """
         auth = self._keystone.password_auth(user.name, user.password, project)
         client = adapter.Adapter(

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A MariaDB of a test's own."""
+"""A MariaDB server for one test."""
 
 import getpass
 
@@ -55,7 +55,8 @@ class MariaDB(servers.Server):
             "pid-file": f"{self.directory}/pid",
             "innodb-buffer-pool-size": "32M",
             "innodb-log-file-size": "16M",
-            # What is committed outlives the server, if not the machine.
+            # Commits survive a crash of the server, but not one of the
+            # machine.
             "innodb-flush-log-at-trx-commit": 2,
             "performance-schema": "OFF",
         }

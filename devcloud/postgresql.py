@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A PostgreSQL of a test's own."""
+"""A PostgreSQL server for one test."""
 
 import os
 import pathlib
@@ -79,7 +79,8 @@ class PostgreSQL(servers.Server):
             "port": self.port,
             "unix_socket_directories": "",
             "shared_buffers": "16MB",
-            # What is committed outlives the server, if not the machine.
+            # Commits survive a crash of the server, but not one of the
+            # machine.
             "fsync": "off",
         }
         return [
@@ -95,8 +96,8 @@ class PostgreSQL(servers.Server):
         ]
 
     def _end(self, server: process.Process, kill: bool) -> None:
-        # Its children have sessions of their own. At SIGQUIT it takes them
-        # along on the spot, and recovers at the next start as from SIGKILL.
+        # Its children have sessions of their own. At SIGQUIT it ends them at
+        # once, and the next start recovers as after SIGKILL.
         server.send_signal(signal.SIGQUIT if kill else signal.SIGINT)
 
     def create_database(self, name: str) -> str:
@@ -116,7 +117,7 @@ class PostgreSQL(servers.Server):
             f"ALTER SYSTEM SET default_transaction_read_only = {value}",
             "SELECT pg_reload_conf()",
         )
-        # The server tells its children before it lets another one in.
+        # The server signals its children before it accepts another connection.
         show = "SHOW default_transaction_read_only"
         deadline = time.monotonic() + servers.PATIENCE
         while self._ask(show) != value:

@@ -32,7 +32,7 @@ import devcloud
 from devcloud import reaper
 
 _TAIL_LINES = 40
-# Variables that would lead a child, or what it connects to, off this machine.
+# Variables that could direct a child's connections to other machines.
 _FOREIGN_PREFIXES = ("OS_", "KEYSTONE_", "GLANCE_", "UWSGI_")
 _PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
 
@@ -42,7 +42,7 @@ class ProcessError(Exception):
 
 
 def tail(path: pathlib.Path, lines: int = _TAIL_LINES) -> str:
-    """Return the last lines of a log, or a note that there are none."""
+    """Return the last lines of a log, or a note that it is empty."""
     try:
         with path.open(errors="replace") as log:
             text = "".join(collections.deque(log, lines))
@@ -76,15 +76,15 @@ def script(name: str) -> str:
 def python_module(name: str) -> list[str]:
     """Return the command that runs a module of the test cloud.
 
-    A child's working directory is not the repository's root, so the command
-    tells Python where that is.
+    A child does not run in the repository's root, so the command gives Python
+    its path.
     """
     path = f"PYTHONPATH={devcloud.ROOT}"
     return ["env", path, sys.executable, "-m", name]
 
 
 class Process:
-    """A running child that leads a process group of its own."""
+    """A child process with a process group of its own."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Process:
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, minus the signal's number, or None: it runs."""
+        """The exit status, or minus a signal's number; None while it runs."""
         return self._child.poll()
 
     @property
@@ -112,15 +112,15 @@ class Process:
         return self.returncode is None
 
     def send_signal(self, number: int) -> None:
-        """Send a signal to the process alone; one that has ended is let be."""
+        """Send a signal to the process alone, if it still runs."""
         self._child.send_signal(number)
 
     def terminate(self) -> None:
-        """Ask the process to stop, as an operator would: SIGTERM."""
+        """Send SIGTERM to the process, as an operator does."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the process and its children on the spot: SIGKILL."""
+        """Send SIGKILL to the process and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -138,9 +138,9 @@ class Process:
             ) from exc
 
     def stop(self, timeout: float = 10.0) -> None:
-        """Ask for the end, then insist; nothing of the group is left.
+        """Send SIGTERM, then SIGKILL; no process of the group is left.
 
-        :param timeout: seconds between the asking and the insisting
+        :param timeout: seconds between the two signals
         """
         self.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -153,19 +153,19 @@ class Process:
         return tail(self.log_path, lines)
 
     def ending(self) -> str:
-        """Describe how the process stands, with the end of its log."""
+        """Describe the state of the process, with the end of its log."""
         state = "running" if self.running else f"exit {self.returncode}"
         return f"{self.name} ({state}) logged last:\n{self.log_tail()}"
 
 
 class Supervisor(fixtures.Fixture):
-    """Starts children and sees to it that none is left.
+    """Starts child processes, and ensures that none is left.
 
-    At clean-up it stops them all. Should this process die before that, a
-    second program (reaper.py) does so in its place, and removes ``directory``.
+    The clean-up stops them all. If this process dies before that, another
+    program (reaper.py) stops them and removes ``directory``.
 
-    :param directory: where logs go, one file per name
-    :param keep_directory: whether the directory shall outlive a crash
+    :param directory: for the logs, one file per name
+    :param keep_directory: whether the directory is kept after a crash
     """
 
     def __init__(
@@ -206,10 +206,10 @@ class Supervisor(fixtures.Fixture):
         extra_env: Mapping[str, str] | None = None,
         pass_fds: Collection[int] = (),
     ) -> Process:
-        """Start a child in a session of its own, so that Ctrl-C spares it.
+        """Start a child in a session of its own, which Ctrl-C does not reach.
 
         :param name: names the process in messages, and its log
-        :param extra_env: variables on top of :func:`environment`
+        :param extra_env: variables in addition to :func:`environment`
         :param pass_fds: descriptors that the child inherits
         :raises ProcessError: when the supervisor was stopped already
         """
@@ -264,7 +264,7 @@ class Supervisor(fixtures.Fixture):
                 self._tell_reaper(f"-{process.pid}")
 
     def stop_all(self) -> None:
-        """Stop every child, the youngest first; start none any more."""
+        """Stop all children, the youngest first; allow no further one."""
         with self._lock:
             self._closed = True
             processes = self._processes[::-1]
@@ -277,11 +277,11 @@ class Supervisor(fixtures.Fixture):
 
 @contextlib.contextmanager
 def report_on(process: Process) -> Iterator[None]:
-    """Turn any failure to reach a process into one that shows its log."""
+    """Add the end of a process's log to errors of connections to it."""
     try:
         yield
     except OSError as exc:
-        # One that is dying closes its sockets a moment before it is dead.
+        # A dying process closes its sockets a moment before it ends.
         with contextlib.suppress(ProcessError):
             process.wait(1.0)
         raise ProcessError(

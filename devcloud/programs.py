@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Finds the programs of this machine that the test cloud starts."""
+"""Finds programs that the test cloud starts."""
 
 import os
 import pathlib
@@ -24,14 +24,14 @@ def find(
     directories: Sequence[pathlib.Path] = (),
     mode: int = os.X_OK,
 ) -> str:
-    """Return the path of a program, or of a library that one loads.
+    """Return the path of a program or a library.
 
-    :param directories: to look into before those of PATH
+    :param directories: searched before those of PATH
     :param mode: the access that is needed, as for :func:`os.access`
-    :raises unittest.SkipTest: when it is not there, in CI AssertionError
+    :raises unittest.SkipTest: if it is missing; in CI AssertionError
     """
     places = [str(directory) for directory in directories]
-    # Where distributions put daemons, which a user's PATH may leave out.
+    # Distributions put daemons here; a user's PATH may not have it.
     places += [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]
     found = shutil.which(program, mode, os.pathsep.join(places))
     if found:

@@ -10,18 +10,17 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A TCP proxy between two ends, which can be told to do harm.
+"""A TCP proxy that can hold, slow and cut connections.
 
 It listens on a free port of 127.0.0.1 and forwards to another one. All taps
-act on each connection alone, and Glance under uWSGI serves one request per
-connection; so ``hold_after(1000)`` lets short answers pass and stops each
-download once 1000 bytes of it (its headers included) went through.
+act on each connection separately, and Glance under uWSGI serves one request
+per connection. So ``hold_after(1000)`` lets short answers pass and stops each
+download after 1000 bytes, headers included.
 
-Up to about 200 KB more than what passed may wait in the kernel's buffers, and
-what a client has sent, it has sent: with an upload that is held, the client
+The kernel's buffers may hold about 200 KB more. So the client of a held upload
 notices only when these buffers, its own among them, are full.
 
-Whatever else shall happen to what passes is a behaviour, such as
+Other changes are made by behaviours, such as
 :class:`.faults.Faults` or :class:`.distance.Distance`.
 """
 
@@ -47,15 +46,15 @@ _Result = TypeVar("_Result")
 
 
 class Proxy(fixtures.Fixture):
-    """Stands between a client and a server; see the module.
+    """A proxy between a client and a server; see the module.
 
-    :param upstream_port: where to forward to; it can be told later, by
-        :meth:`connect_to`
-    :param longest_hold: seconds; a connection that waits longer is cut, so
-        that a forgotten hold ends by itself
-    :param behaviours: what happens to the bytes before they come to the taps
+    :param upstream_port: the port to forward to; :meth:`connect_to` can set it
+        later
+    :param longest_hold: the seconds after which a held connection is cut, so
+        that a forgotten hold ends
+    :param behaviours: applied to the bytes before the taps
 
-    :ivar port: where it listens
+    :ivar port: the port on which it listens
     """
 
     port: int
@@ -103,17 +102,17 @@ class Proxy(fixtures.Fixture):
             self._loop.close()
 
     def _do(self, action: Coroutine[Any, Any, _Result]) -> _Result:
-        """Do something in the thread of the proxy; return its result."""
+        """Call a function in the thread of the proxy; return its result."""
         future = asyncio.run_coroutine_threadsafe(action, self._loop)
         return future.result()
 
     @property
     def url(self) -> str:
-        """Where it listens, as an HTTP endpoint without a path."""
+        """The proxy's URL for HTTP, without a path."""
         return f"http://{ports.HOST}:{self.port}"
 
     def connect_to(self, upstream_port: int) -> None:
-        """Forward connections to come to another port."""
+        """Forward new connections to another port."""
         self._carrier.upstream_port = upstream_port
 
     # Taps
@@ -121,11 +120,11 @@ class Proxy(fixtures.Fixture):
     def hold_after(
         self, n_bytes: int, direction: Direction = Direction.DOWNLOAD
     ) -> None:
-        """Hold each connection once so many of its bytes have passed."""
+        """Hold each connection after a number of bytes."""
         self._do(self._taps.turn(direction, limit=n_bytes))
 
     def pause(self, direction: Direction | None = None) -> None:
-        """Let no byte pass, in one direction or in both."""
+        """Hold all bytes, in one direction or in both."""
         self._do(self._taps.turn(direction, paused=True))
 
     def release(self, direction: Direction | None = None) -> None:
@@ -137,17 +136,17 @@ class Proxy(fixtures.Fixture):
         bytes_per_second: float | None,
         direction: Direction | None = None,
     ) -> None:
-        """Slow each connection down; None lets it run again."""
+        """Limit the rate of each connection; None removes the limit."""
         self._do(self._taps.turn(direction, rate=bytes_per_second))
 
     # Connections
 
     def refuse(self, refusing: bool = True) -> None:
-        """Cut connections to come at once, or take them again."""
+        """Cut new connections at once, or accept them again."""
         self._carrier.refusing = refusing
 
     def cut(self) -> int:
-        """Cut all connections; return how many there were."""
+        """Cut all connections; return their number."""
 
         async def cut() -> int:
             return self._carrier.cut()
@@ -156,18 +155,18 @@ class Proxy(fixtures.Fixture):
 
     @property
     def connections(self) -> int:
-        """Connections that are open."""
+        """The number of open connections."""
         return self._carrier.connections
 
-    # Looks
+    # Observation
 
     @property
     def bytes_passed(self) -> int:
-        """Bytes that passed so far, of all connections, both ways."""
+        """The bytes that passed so far, in both directions."""
         return sum(self.passed(direction) for direction in Direction)
 
     def passed(self, direction: Direction) -> int:
-        """Return the bytes that passed one way, of all connections."""
+        """Return the bytes that passed in one direction."""
         return self._taps[direction].passed
 
     def wait_until_held(
@@ -176,7 +175,7 @@ class Proxy(fixtures.Fixture):
         direction: Direction = Direction.DOWNLOAD,
         timeout: float = 30.0,
     ) -> bool:
-        """Wait until so many connections are held; return whether they are.
+        """Wait until so many connections are held; return whether it is so.
 
         :param timeout: seconds
         """
@@ -191,7 +190,7 @@ class Proxy(fixtures.Fixture):
         direction: Direction = Direction.DOWNLOAD,
         timeout: float = 30.0,
     ) -> bool:
-        """Wait until so many bytes passed one way; return whether they did.
+        """Wait for bytes of one direction; return whether so many passed.
 
         :param timeout: seconds
         """

@@ -10,17 +10,17 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Database servers of a test's own, to be killed, restarted and frozen.
+"""Database servers for one test, which can be killed and restarted.
 
-Each has a temporary directory, a port of 127.0.0.1, no password, and nothing
-to do with the servers that this machine may run as services::
+Each has a temporary directory, a port of 127.0.0.1 and no password, and does
+not affect database servers of this machine::
 
     server = self.useFixture(mariadb.MariaDB())
     url = server.create_database("jobs")
     server.stop(kill=True)
     server.start()
 
-Who cannot find the programs skips its test; in CI (CI=true) it fails.
+If a program is missing, the test is skipped; in CI (CI=true) it fails.
 """
 
 import contextlib
@@ -40,15 +40,15 @@ from sqlalchemy import pool
 from devcloud import ports
 from devcloud import process
 
-PATIENCE: Final = 60.0  # seconds for a server to come up, or to go
+PATIENCE: Final = 60.0  # seconds for a server to start, or to stop
 
 
 class Server(fixtures.Fixture):
     """A database server that only this test uses.
 
-    :cvar drivername: as SQLAlchemy has it
-    :ivar directory: its data and its log
-    :ivar port: where it listens, also after a restart
+    :cvar drivername: of SQLAlchemy's URLs
+    :ivar directory: has its data and its log
+    :ivar port: the port on which it listens, also after a restart
     """
 
     drivername: ClassVar[str]
@@ -75,7 +75,7 @@ class Server(fixtures.Fixture):
         self.addCleanup(self.stop)
         self.start()
 
-    # What each kind of server has of its own.
+    # Each kind of server defines these.
 
     def _find_programs(self) -> None:
         raise NotImplementedError
@@ -92,35 +92,36 @@ class Server(fixtures.Fixture):
     def create_database(self, name: str) -> str:
         """Create an empty database; return its owner's URL.
 
-        The owner has its name, and no right to write while the server is
+        The owner has the database's name, and cannot write while the server is
         read-only.
         """
         raise NotImplementedError
 
     def create_user(self, name: str, database: str) -> str:
-        """Let somebody else do all in a database; return their URL.
+        """Create a user with all rights on a database; return the user's URL.
 
-        So that the server can tell who does what.
+        With several users, the log of writes shows who wrote.
         """
         raise NotImplementedError
 
     def set_read_only(self, read_only: bool) -> None:
-        """Refuse to write anything, or serve as ever again.
+        """Make the server read-only, or writable again.
 
-        Whoever is connected is refused, too; not MariaDB's administrator.
+        It applies to open connections, too, but not to MariaDB's
+        administrator.
 
-        :raises process.ProcessError: if that takes no effect
+        :raises process.ProcessError: if it has no effect
         """
         raise NotImplementedError
 
     def connections(self, database: str) -> int:
-        """Return how many connections there are to a database."""
+        """Return the number of connections to a database."""
         raise NotImplementedError
 
-    # What all have alike.
+    # All kinds share these.
 
     def url(self, database: str, user: str | None = None) -> str:
-        """Return a database's URL, as SQLAlchemy has it.
+        """Return SQLAlchemy's URL of a database.
 
         :param user: None for the owner, who has the database's name
         """
@@ -141,7 +142,7 @@ class Server(fixtures.Fixture):
     def administration(
         self, database: str | None = None
     ) -> Iterator[sa.Connection]:
-        """Connect as the one who may do anything; each statement commits."""
+        """Connect as administrator; each statement commits."""
         url = self._url(
             database or self.administrative_database, self.administrator
         )
@@ -162,7 +163,7 @@ class Server(fixtures.Fixture):
 
     @property
     def running(self) -> bool:
-        """Whether the server was started, and not stopped since."""
+        """Whether the server was started, and not stopped since then."""
         return self._process is not None
 
     def start(self) -> None:
@@ -187,10 +188,9 @@ class Server(fixtures.Fixture):
         return True
 
     def stop(self, kill: bool = False) -> None:
-        """Stop the server, if it runs; connections are refused then.
+        """Stop the server, if it runs; connections are refused afterwards.
 
-        :param kill: as if it had crashed, with transactions open and nothing
-            in order
+        :param kill: whether to end it as a crash does, with open transactions
         """
         if self._process is None:
             return

@@ -46,11 +46,11 @@ def _silent(step: str) -> None:
 
 
 class Relay(Protocol):
-    """What can stand before a service, such as a proxy."""
+    """A program before a service, such as a proxy."""
 
     @property
     def url(self) -> str:
-        """Where it listens, as an endpoint without a path."""
+        """Its URL, without a path."""
 
     def connect_to(self, upstream_port: int) -> None:
         """Forward to a port of 127.0.0.1."""
@@ -58,7 +58,7 @@ class Relay(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a cloud can be told; all of it has a default.
+    """The options of a cloud, which all have defaults.
 
     :ivar keystone_port: None takes a free port
     :ivar glance_ports: by region; a region that is left out gets a free port
@@ -72,12 +72,12 @@ class Options:
         left out gets an SQLite file, on which uploads at once may fail
     :ivar database_url: the image replicator's database, as SQLAlchemy has it;
         None makes a SQLite file. It is upgraded, and never dropped
-    :ivar proxies: by region; what the catalogue's internal image endpoint of
-        that region, which workers use, shall lead through
-    :ivar glance_config: laid over both Glances' configuration
-    :ivar replicator_config: laid over the extension's and the workers'
-    :ivar keep_directory: whether logs and data shall outlive the fixture
-    :ivar report: is told, in plain words, what comes next
+    :ivar proxies: by region; proxies before the catalogue's internal image
+        endpoint of the region, which workers use
+    :ivar glance_config: overrides options of both Glances
+    :ivar replicator_config: overrides options of the extension and the workers
+    :ivar keep_directory: whether logs and data are kept after the fixture
+    :ivar report: called with a sentence on each step
     """
 
     keystone_port: int | None = None
@@ -100,11 +100,11 @@ class Options:
 
 
 class Services(fixtures.Fixture):
-    """The processes of a cloud of two regions, with nobody in it yet.
+    """The processes of a cloud of two regions, without users.
 
-    :ivar auth_url: Keystone's API
+    :ivar auth_url: the URL of Keystone's API
     :ivar database_url: the image replicator's database
-    :ivar directory: configuration, logs and data
+    :ivar directory: has configuration, logs and data
     :ivar glances: the image services, by region
     """
 
@@ -118,9 +118,9 @@ class Services(fixtures.Fixture):
         self.options = options or Options()
 
     def setUp(self) -> None:
-        """Start it all.
+        """Start all services.
 
-        The first error counts, and comes as it is; fixtures would wrap it.
+        The first error is raised unchanged; fixtures would wrap it.
 
         :raises PortTaken: before anything was started
         :raises ProcessError: when a service does not come up
@@ -178,7 +178,7 @@ class Services(fixtures.Fixture):
     def _service_auth(
         self, user: str, interfaces: Iterable[str] = ("internal",)
     ) -> dict[str, object]:
-        """Return the options by which a service logs in to Keystone."""
+        """Return the options with which a service logs in to Keystone."""
         return {
             "auth_type": "password",
             "auth_url": self.auth_url,
@@ -195,7 +195,7 @@ class Services(fixtures.Fixture):
     ) -> settings.Settings:
         """Return a configuration of the image replicator for a region.
 
-        :param overrides: laid over it, and over the options of this cloud
+        :param overrides: override it, and the options of this cloud
         """
         own: settings.Settings = {
             "DEFAULT": {"region_id": region},
@@ -233,7 +233,7 @@ class Services(fixtures.Fixture):
     # Processes
 
     def _start_services(self) -> None:
-        """Start Keystone on one side, the Glances on the other."""
+        """Start Keystone and the Glances at the same time."""
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             futures = [
                 pool.submit(self._keystone.start, REGIONS[0]),
@@ -244,7 +244,7 @@ class Services(fixtures.Fixture):
                 for future in concurrent.futures.as_completed(futures):
                     future.result()
             except BaseException:
-                # The pool waits for its threads, and they for processes.
+                # The pool waits for its threads, which wait for processes.
                 self._supervisor.stop_all()
                 raise
 
@@ -278,7 +278,7 @@ class Services(fixtures.Fixture):
         command: Sequence[str] = (),
         **overrides: settings.Section,
     ) -> process.Process:
-        """Start a worker; the clean-up stops it, if nobody did.
+        """Start a worker; the clean-up stops it, if it still runs.
 
         :param command: in place of ``image-replicator-worker``
         :param region: the region that it belongs to
@@ -296,7 +296,7 @@ class Services(fixtures.Fixture):
         )
 
     def restart_services(self) -> None:
-        """Serve by new processes, which have nothing in their memory."""
+        """Restart all processes, so that their memory is empty."""
         self._keystone.restart()
         for service in self.glances.values():
             service.stop()

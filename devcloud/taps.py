@@ -22,19 +22,19 @@ from collections.abc import Callable
 from devcloud import carrier
 from devcloud.carrier import Direction
 
-_THROTTLED_PIECES = 50  # per second, so that a slow flow is a smooth one
-_CATCH_UP = 0.1  # seconds of a throttled flow that may be made up for
+_THROTTLED_PIECES = 50  # per second, so that a slow flow is smooth
+_CATCH_UP = 0.1  # seconds of a pause that a throttled flow may make up for
 
 
 @dataclasses.dataclass
 class Tap:
-    """What happens to one direction of every connection.
+    """The settings and counts of one direction of all connections.
 
     :ivar paused: whether no byte passes
-    :ivar limit: bytes of a connection, which holds then
-    :ivar rate: bytes per second of a connection
-    :ivar passed: bytes of all connections
-    :ivar held: connections that wait just now
+    :ivar limit: bytes after which a connection is held; None for no limit
+    :ivar rate: bytes per second of a connection; None for no limit
+    :ivar passed: bytes that passed, of all connections
+    :ivar held: the number of connections that are held now
     """
 
     paused: bool = False
@@ -49,7 +49,8 @@ class _Flow:
     """One direction of one connection.
 
     :ivar passed: bytes so far
-    :ivar due: when the next ones may pass by the rate: time.monotonic()
+    :ivar due: the time.monotonic() at which the next bytes may pass by the
+        rate
     """
 
     passed: int = 0
@@ -57,10 +58,10 @@ class _Flow:
 
 
 class Taps(carrier.Behaviour):
-    """A tap for each direction; it acts on each connection alone.
+    """A tap for each direction, which acts on each connection separately.
 
-    :param longest_hold: seconds; a connection that waits longer is cut, so
-        that a forgotten hold ends by itself
+    :param longest_hold: the seconds after which a held connection is cut, so
+        that a forgotten hold ends
     """
 
     def __init__(self, longest_hold: float) -> None:
@@ -74,7 +75,7 @@ class Taps(carrier.Behaviour):
     async def turn(
         self, direction: Direction | None, **settings: float | None
     ) -> None:
-        """Give the taps other settings.
+        """Change settings of the taps.
 
         :param direction: None for both
         :param settings: attributes of :class:`Tap`
@@ -104,7 +105,7 @@ class Taps(carrier.Behaviour):
         direction: Direction,
         pieces: AsyncGenerator[bytes],
     ) -> AsyncGenerator[bytes]:
-        """Yield the bytes as fast as the tap of their direction allows.
+        """Yield the bytes as the tap of their direction allows.
 
         :raises OSError: when a hold lasts too long
         """
@@ -122,7 +123,7 @@ class Taps(carrier.Behaviour):
                     self._changed.notify_all()
 
     async def _wait_for_turn(self, tap: Tap, flow: _Flow) -> None:
-        """Wait while the tap is shut.
+        """Wait while the tap lets no byte pass.
 
         :raises OSError: when that lasts too long
         """
@@ -143,7 +144,7 @@ class Taps(carrier.Behaviour):
             tap.held -= 1
 
     async def _room(self, tap: Tap, flow: _Flow, room: int) -> int:
-        """Return how many of some bytes may pass, having kept to the rate."""
+        """Wait as the rate demands; return how many of some bytes may pass."""
         if tap.limit is not None:
             room = min(room, max(1, tap.limit - flow.passed))
         rate = tap.rate

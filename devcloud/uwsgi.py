@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Serves a WSGI application on a port, by uWSGI."""
+"""Serves a WSGI application on a port with uWSGI."""
 
 import dataclasses
 import pathlib
@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from devcloud import ports
 from devcloud import process
 
-# uWSGI allocates for every descriptor that it could have.
+# uWSGI allocates memory for every descriptor that it may open.
 _MAX_DESCRIPTORS = 1024
 _LOG_FORMAT = "request %(tmsecs) %(msecs) %(method) %(status) %(uri)"
 
@@ -32,7 +32,7 @@ class Request:
     """A request that was answered.
 
     :ivar began: seconds since the epoch
-    :ivar seconds: that the answer took
+    :ivar seconds: the time until the answer
     """
 
     began: float
@@ -43,7 +43,7 @@ class Request:
 
     @classmethod
     def parse(cls, line: str) -> "Request":
-        """Return the request of a line of the log."""
+        """Return the request in a line of the log."""
         _word, began, taken, method, status, path = line.split(None, 5)
         return cls(
             int(began) / 1e3, int(taken) / 1e3, method, int(status), path
@@ -51,14 +51,14 @@ class Request:
 
 
 class Server:
-    """A WSGI application on one port, which can be stopped and started.
+    """A server of a WSGI application on a port, which can be restarted.
 
-    The port is bound at once, so that a taken one shows before anything runs
-    and nobody can take it meanwhile; uWSGI inherits the socket.
+    The port is bound at once, so that a port in use is found before any
+    process starts, and stays reserved; uWSGI inherits the socket.
 
     :param name: names it in messages, and its log
-    :param module: where the application is, as ``package.module:callable``
-    :param port: where it shall listen; None takes a free port
+    :param module: the application, as ``package.module:callable``
+    :param port: to listen on; None for a free port
     :ivar socket_timeout: seconds for which a request's body may send nothing;
         None for uWSGI's default, which is 4
     :raises ports.PortTaken: when the port is in use
@@ -77,11 +77,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it listens, without a path."""
+        """The URL of the server, without a path."""
         return f"http://{ports.HOST}:{self.port}"
 
     def close(self) -> None:
-        """Give back a port that was bound and not served yet."""
+        """Close the socket of a port that is not served yet."""
         if self._listener:
             self._listener.close()
             self._listener = None
@@ -99,8 +99,9 @@ class Server:
             str(self.threads),
             "--max-fd",
             str(_MAX_DESCRIPTORS),
-            # It closes each connection after its answer. A client that is
-            # not told may send its next request into the closing one.
+            # uWSGI closes each connection after its answer. Without this
+            # header, a client may send its next request over the closing
+            # connection.
             "--add-header",
             "Connection: close",
             "--log-format",
@@ -128,7 +129,7 @@ class Server:
         self.process = supervisor.spawn(
             self.name, self._command(descriptor), extra_env, [descriptor]
         )
-        # Only the child may hold the socket: when it dies, a client is told.
+        # Only the child may hold the socket, so that clients notice its end.
         self.close()
         with process.report_on(self.process):
             self._knock(timeout)
@@ -148,7 +149,7 @@ class Server:
                 raise
 
     def stop(self, supervisor: process.Supervisor) -> None:
-        """Stop the server; from then on its port refuses connections."""
+        """Stop the server; its port refuses connections afterwards."""
         if self.process:
             supervisor.stop(self.process)
             self.process = None
@@ -166,7 +167,7 @@ class Server:
 
     @property
     def log_path(self) -> pathlib.Path:
-        """Where it logs.
+        """The path of its log.
 
         :raises process.ProcessError: when it does not run
         """

@@ -10,14 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Prepare the database servers at hand for the functional tests.
+"""Prepare the local database servers for the functional tests.
 
 Creates the user openstack_citest, with that password and the right to create
 databases, as oslo.db's test fixtures expect it, on MariaDB (or MySQL) and on
-PostgreSQL. May be run any number of times.
+PostgreSQL. It can be run any number of times.
 
-Where a server is, and who may create users there, is told by these variables,
-whose defaults are the usual ones of a local installation:
+These variables have the URL of each server, with a user who may create users.
+Their defaults are the usual ones of a local installation:
 
     TEST_MYSQL_ADMIN_URL       mysql://root@127.0.0.1:3306/
     TEST_POSTGRESQL_ADMIN_URL  postgresql://postgres@127.0.0.1:5432/postgres
@@ -25,8 +25,8 @@ whose defaults are the usual ones of a local installation:
 oslo.db's fixtures look for the servers at localhost; elsewhere they need
 OS_TEST_DBAPI_ADMIN_CONNECTION as well, see oslo.db's documentation.
 
-A server that is not there is no error, as its tests are skipped and say so.
-In CI (CI=true) it is one: no test may be skipped there unseen.
+A missing server is no error, as its tests are skipped with a message. In CI
+(CI=true) it is an error, as no test may be skipped there.
 """
 
 import os
@@ -41,12 +41,12 @@ import pymysql
 
 USER: Final = "openstack_citest"
 
-#: Seconds; a server at hand answers at once.
+#: The timeout in seconds; a local server answers at once.
 _TIMEOUT: Final = 5
 
 
 def _login(url: str) -> dict[str, Any]:
-    """Return what a driver needs of a URL."""
+    """Return the driver's connection arguments of a URL."""
     parts = parse.urlsplit(url)
     login = {
         "host": parts.hostname,
@@ -69,8 +69,8 @@ def prepare_mysql(url: str) -> None:
                 "CREATE USER IF NOT EXISTS %s@%s IDENTIFIED BY %s",
                 (USER, host, USER),
             )
-            # All, as OpenStack's CI grants it: to see who waits for a lock
-            # takes more than the right to create databases.
+            # All rights are granted, as in OpenStack's CI. To see waits for
+            # locks takes more than the right to create databases.
             cursor.execute(
                 "GRANT ALL PRIVILEGES ON *.* TO %s@%s", (USER, host)
             )

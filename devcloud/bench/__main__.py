@@ -84,26 +84,27 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def say(words: str) -> None:
-    """Tell what is being done."""
+    """Print a progress message."""
     print(f"{time.strftime('%H:%M:%S')} {words}", flush=True)
 
 
 def _interrupt(number: int, frame: types.FrameType | None) -> None:
-    """Treat a signal as Ctrl-C; a second one does not disturb the end."""
+    """Treat a signal as Ctrl-C; ignore further ones during the clean-up."""
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def _measure(options: argparse.Namespace, cases: list[measure.Case]) -> bool:
-    """Run the chosen parts; return whether all of them came to their end.
+    """Run the chosen parts; return whether all of them succeeded.
 
-    :param cases: is given what they measure
+    :param cases: the list to which their results are added
     """
     failed = []
 
     def begin(case: measure.Case) -> None:
-        # Hours are not lost should the machine go down.
+        # The results are written after each case, so a crash does not lose
+        # hours.
         if cases:
             _write(options, cases)
         cases.append(case)
@@ -113,7 +114,7 @@ def _measure(options: argparse.Namespace, cases: list[measure.Case]) -> bool:
             try:
                 PARTS[part](ready)
             except FAILURES as error:
-                # What the other parts measure is as good as ever.
+                # The other parts can still be measured.
                 say(f"{part} FAILED: {error}")
                 failed.append(part)
     return not failed
@@ -153,7 +154,7 @@ def main(words: Sequence[str] | None = None) -> int:
     options = arguments.parse(words, PARTS, __doc__ or "")
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
-    # That more requests go out at once than it keeps connections for is so.
+    # urllib3 warns if more requests run at once than it keeps connections.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     cases: list[measure.Case] = []
     try:

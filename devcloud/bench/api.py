@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Requests: against Glance's own, and against doing nothing at all."""
+"""Requests, compared with Glance's own and with an empty controller."""
 
 import contextlib
 import functools
@@ -42,21 +42,21 @@ _EMPTY = "empty controller"
 _SCHEMA = "show a schema"
 _SCHEMA_ALONE = "show a schema, without us"
 
-#: The least that Glance does behind its whole pipeline: no other request of
-#: its own would show sooner what we add to it.
+#: The fastest request that Glance serves behind its whole pipeline, which
+#: shows best how much our filter adds.
 _SCHEMA_PATH = "/v2/schemas/member"
 
-#: Jobs or images of a listing: no more than there are in any case.
+#: The jobs or images of a listing; every table has at least so many.
 _PAGE = backlog.LEAST_OF_A_TENANT
 _CREATE_SHARE = 5  # one job is created for so many other requests: it is slow
 _JOBS = f"{cloud.BASE_PATH}/jobs"
 
 
 def run(stage: Stage) -> None:
-    """Ask with few and with many jobs, on each database."""
+    """Measure requests with few and with many jobs, on each database."""
     with _empty_server(stage) as empty_port:
         for kind in databases.kinds(stage):
-            # Glance has its images where the jobs are, as clouds have them.
+            # Glance uses the same database server as the jobs, as in clouds.
             with databases.glances_on(stage, kind):
                 _ask(stage, kind, empty_port)
 
@@ -82,7 +82,7 @@ def _ask(stage: Stage, kind: databases.Kind, empty_port: int) -> None:
 def _filled(
     stage: Stage, kind: databases.Kind, count: int
 ) -> Iterator[backlog.Table]:
-    """Make a database with so many jobs."""
+    """Fill a database with a number of jobs."""
     stage.say(f"api: {kind.name}: making {count} jobs")
     tenant = stage.running.project_id("source")
     with kind.empty() as (url, stores):
@@ -93,7 +93,7 @@ def _filled(
 def _compare(stage: Stage, name: str, subjects: dict[str, Subject]) -> None:
     case = stage.new_case("api", name)
     for ask in subjects.values():
-        # Keystone is asked about the token, modules are imported.
+        # The first request validates the token and imports modules.
         ask()
     take_turns(case, subjects, stage.options.pairs, stage.say)
     metric = "requests/s"
@@ -108,7 +108,7 @@ def _compare(stage: Stage, name: str, subjects: dict[str, Subject]) -> None:
 def _subjects(
     stage: Stage, table: backlog.Table, empty_port: int, image_id: str
 ) -> dict[str, Subject]:
-    """Return what takes turns, each with the same token."""
+    """Return the requests to compare, all with the same token."""
     port = stage.running.glances[SOURCE].server.port
     request = functools.partial(asking.Request, token=stage.running.token())
     asked = {
@@ -148,8 +148,9 @@ def _subjects(
 def _empty_server(stage: Stage) -> Iterator[int]:
     """Serve the empty controller as the source's Glance serves ours.
 
-    It has that Glance's configuration, pipeline and kind of process, and is a
-    second one only so that its filter does not stand in the other's way.
+    It has that Glance's configuration, pipeline and kind of process. It is a
+    second process only so that its filter does not affect the other's
+    requests.
     """
     original = stage.running.glances[SOURCE].directory
     directory = stage.store / "empty"

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the benchmark can be told on the command line."""
+"""The command line of the benchmark."""
 
 import argparse
 from collections.abc import Collection
@@ -41,8 +41,8 @@ _SIZES: Mapping[str, tuple[Any, Any]] = {
     "workers": ([1, 2, 4, 8], [1, 4]),
 }
 
-#: The most that the relay carries beside two Glances that are busy, on two
-#: cores, with something to spare; see --help and "the link" of the results.
+#: The highest rate that the relay can carry on two cores with two busy
+#: Glances, with a margin; see --help and "the link" of the results.
 _LINK_RATE = 1000  # Mbit/s
 
 
@@ -85,15 +85,7 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def parse(
-    arguments: Sequence[str] | None, parts: Collection[str], description: str
-) -> argparse.Namespace:
-    """Return the options of the command line.
-
-    :param parts: that can be chosen
-    :returns: with ``largest_image`` as well, the most bytes that a part has
-        as images of the source at once
-    """
+def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tox -e bench --",
         description=description,
@@ -127,6 +119,19 @@ def parse(
         help="mean MiB after which wan cuts a connection (an eighth of the "
         "image)",
     )
+    return parser
+
+
+def parse(
+    arguments: Sequence[str] | None, parts: Collection[str], description: str
+) -> argparse.Namespace:
+    """Return the options of the command line.
+
+    :param parts: the parts that can be chosen
+    :returns: with ``largest_image`` as well: the most bytes of images that a
+        part keeps at the source at once
+    """
+    parser = _parser(description)
     options = parser.parse_args(arguments)
     for part in options.parts:
         if part not in parts:
@@ -139,7 +144,7 @@ def parse(
 
 
 def _complete(options: argparse.Namespace, parts: Collection[str]) -> None:
-    """Fill in what depends on something else."""
+    """Set the options that depend on other options."""
     options.parts = list(dict.fromkeys(options.parts or parts))
     for name, defaults in _SIZES.items():
         if getattr(options, name) is None:

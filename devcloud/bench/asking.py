@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Sends one request after the other, and takes the time of each.
+"""Sends one request after the other, and measures the time of each.
 
-By bare sockets, as an HTTP client in Python would cost more than what is
-measured.
+It uses bare sockets, as an HTTP client in Python would take longer than the
+measured requests.
 """
 
 import dataclasses
@@ -31,11 +31,11 @@ from devcloud.bench.stage import BenchError
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is sent again and again.
+    """A request that is sent many times.
 
-    :ivar port: where to, on this machine
-    :ivar body: to be sent as JSON; None for a GET
-    :ivar status: that is expected
+    :ivar port: the port on this machine
+    :ivar body: sent as JSON; None for a GET
+    :ivar status: the expected status
     """
 
     port: int
@@ -45,7 +45,7 @@ class Request:
     status: int = 200
 
     def encoded(self) -> bytes:
-        """Return it as it is sent."""
+        """Return the bytes of the request."""
         body = b"" if self.body is None else json.dumps(self.body).encode()
         method = "GET" if self.body is None else "POST"
         return (
@@ -67,9 +67,9 @@ def ask(
     count: int,
     after: Callable[[Any], None] = lambda _answer: None,
 ) -> Sample:
-    """Send a request so many times, by one client.
+    """Send a request a number of times, from one client.
 
-    :param after: is given each answer's body; its time is not counted
+    :param after: called with the body of each answer; its time is not counted
     :raises BenchError: if an answer has another status
     """
     encoded = request.encoded()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Fills the table of jobs, as years of copies would."""
+"""Fills the table of jobs with as many rows as years of copies."""
 
 import dataclasses
 import datetime
@@ -27,11 +27,11 @@ from image_replicator.jobs import JobStatus
 
 _JOBS = cast(sa.Table, models.Job.__table__)
 
-#: The distinct rows; the others are their copies.
+#: The number of distinct rows; all others are copies of these.
 SEEDS = 1000
 _TENANTS = 50  # that share them
 
-#: Jobs of each tenant at least.
+#: The least number of jobs of each tenant.
 LEAST_OF_A_TENANT = SEEDS // _TENANTS
 
 _WAITING = 100  # one in so many waits; the others are done
@@ -43,10 +43,10 @@ _APART = datetime.timedelta(minutes=1)
 class Table:
     """A database with jobs in it.
 
-    :ivar stores: what reaches it
-    :ivar count: how many there are
-    :ivar tenant: that has some of them
-    :ivar job_id: of one of that tenant's
+    :ivar stores: the stores of the database
+    :ivar count: the number of jobs
+    :ivar tenant: a tenant that has some of them
+    :ivar job_id: the id of one of that tenant's jobs
     """
 
     url: str
@@ -87,7 +87,7 @@ def row(number: int, status: JobStatus, tenant: str) -> dict[str, Any]:
 
 
 def insert(engine: sa.Engine, rows: list[dict[str, Any]]) -> None:
-    """Put rows into the table, past the stores."""
+    """Insert rows into the table, without the stores."""
     with engine.begin() as connection:
         connection.execute(sa.insert(_JOBS), rows)
 
@@ -99,7 +99,7 @@ def clear(engine: sa.Engine) -> None:
 
 
 def grow(engine: sa.Engine, count: int, tenant: str) -> str:
-    """Let the table have at least so many jobs.
+    """Add jobs until the table has a number of them.
 
     :param tenant: has a fiftieth of them
     :returns: the id of one of that tenant's jobs
@@ -109,7 +109,7 @@ def grow(engine: sa.Engine, count: int, tenant: str) -> str:
         insert(engine, _seeds(tenant))
         there = SEEDS
     if there < count:
-        # Built anew in one go, an index takes a fraction of the time.
+        # It is much faster to build an index again than to update it.
         for index in _JOBS.indexes:
             index.drop(engine)
         while there < count:
@@ -135,7 +135,8 @@ def _seeds(tenant: str) -> list[dict[str, Any]]:
             JobStatus.REPLICATED
             if number % _WAITING
             else JobStatus.REPLICATE_REQUESTED,
-            # Not by the same step as the status: each has some of both.
+            # The step differs from that of the status, so that all
+            # combinations occur.
             tenants[number // 7 % _TENANTS],
         )
         for number in range(SEEDS)
@@ -150,7 +151,7 @@ def _count(engine: sa.Engine) -> int:
 
 
 def _double(engine: sa.Engine, limit: int) -> None:
-    """Copy rows, giving the copies ids and images of their own."""
+    """Copy rows; the copies get new ids and images."""
     fresh = {"id", "source_image_id"}
     columns = [
         _new_id(engine).label(column.name) if column.name in fresh else column
@@ -164,7 +165,7 @@ def _double(engine: sa.Engine, limit: int) -> None:
 
 
 def _new_id(engine: sa.Engine) -> sa.ColumnElement[str]:
-    """Return what the database makes a new one of for each row."""
+    """Return the SQL expression of a new id for each row."""
     if engine.dialect.name == "postgresql":
         return sa.cast(sa.func.gen_random_uuid(), sa.String)
     if engine.dialect.name in ("mysql", "mariadb"):
@@ -179,14 +180,14 @@ def _new_id(engine: sa.Engine) -> sa.ColumnElement[str]:
 
 
 def _analyze(engine: sa.Engine) -> None:
-    """Let the planner know the table, as a server by and by does."""
+    """Update the planner's statistics, as a server does with time."""
     table = "TABLE " if engine.dialect.name in ("mysql", "mariadb") else ""
     with engine.begin() as connection:
         connection.execute(sa.text(f"ANALYZE {table}jobs"))
 
 
 def end(engine: sa.Engine, job_id: str) -> None:
-    """Let a job be over, so that the same copy can be asked for again."""
+    """End a job, so that the same copy can be requested again."""
     with engine.begin() as connection:
         connection.execute(
             sa.update(_JOBS)

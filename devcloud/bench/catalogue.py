@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Lets an image endpoint of Keystone's catalogue lead elsewhere."""
+"""Changes the URL of an image endpoint in Keystone's catalogue."""
 
 import contextlib
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def _endpoint(running: cloud.Cloud, region: str) -> tuple[str, str]:
 
 
 def _forget_tokens(running: cloud.Cloud) -> None:
-    """Take new tokens from now on.
+    """Make the services get new tokens.
 
     A Glance keeps the catalogue that came with a token as long as the token.
     """
@@ -42,9 +42,9 @@ def _forget_tokens(running: cloud.Cloud) -> None:
 
 @contextlib.contextmanager
 def moved(running: cloud.Cloud, region: str, url: str) -> Iterator[None]:
-    """Let a region's internal endpoint, which workers use, lead elsewhere.
+    """Change the URL of a region's internal endpoint, which workers use.
 
-    Workers that run already keep to the catalogue that they have.
+    Workers that already run keep the catalogue that they have.
     """
     endpoint_id, original = _endpoint(running, region)
     running.identity.move_endpoint(endpoint_id, url)

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Processes that only claim and finish; run as ``-m … URL COUNT``.
+"""Processes that only claim and finish jobs; run as ``-m … URL COUNT``.
 
-They begin at the same time and end when nothing waits. Each prints a line of
-JSON: when it began and ended, and the jobs that it had.
+They begin at the same time and end when no job waits. Each prints a line of
+JSON with its begin, its end and its jobs.
 """
 
 import json
@@ -43,12 +43,12 @@ def _work(begin_at_once: Any, url: str) -> None:
         opened.owned.finish(claim, job.image_size, None, seen)
         claimed.append(job.id)
     told = {"begin": begin, "end": time.monotonic(), "jobs": claimed}
-    # In one go: the pipe is shared with other processes.
+    # It is written with one call, as other processes share the pipe.
     os.write(sys.stdout.fileno(), f"{json.dumps(told)}\n".encode())
 
 
 def main() -> int:
-    """Run so many; forked, as importing takes longer than claiming."""
+    """Run a number of processes; they are forked to import modules once."""
     url, count = sys.argv[1:]
     fork = multiprocessing.get_context("fork")
     barrier = fork.Barrier(int(count))

@@ -40,7 +40,7 @@ UPLOAD = "bare upload"
 
 _LOOK_INTERVAL = 0.02  # seconds
 
-#: How an import stands, in Glance's database.
+#: The query for the state of an import in Glance's database.
 _IMPORT = """
 SELECT images.status, tasks.status FROM images
 JOIN tasks ON tasks.image_id = images.id WHERE images.id = ?
@@ -52,7 +52,7 @@ class Image:
     """An image of the source region.
 
     :ivar size: bytes
-    :ivar path: its bytes, where Glance keeps them
+    :ivar path: the file in Glance's store
     """
 
     id: str
@@ -67,7 +67,7 @@ def make_image(stage: Stage, size: int) -> Image:
     """
     images = stage.running.images(SOURCE)
     image_id = images.create(None, name=f"bench {size // MIB} MiB")["id"]
-    # The same MiB over and over: nothing on the way looks at the content.
+    # It repeats one MiB, as nothing on the way depends on the content.
     piece = os.urandom(MIB)
     path = stage.store / "upload"
     with path.open("wb") as file:
@@ -85,11 +85,12 @@ def delete_image(stage: Stage, image: Image) -> None:
 
 
 class Ways:
-    """Copies images in each of the ways, and deletes what it copied.
+    """Copies images in each of the ways, and deletes the copies.
 
-    :param source_url: where the source region is read; None for its Glance
-    :param destination_url: the same of the upload
-    :param ca_file: what both ends' certificates are checked with
+    :param source_url: the URL from which images are read; None for the
+        source's Glance
+    :param destination_url: the same for uploads
+    :param ca_file: the authority of both ends' certificates
     """
 
     def __init__(
@@ -110,10 +111,10 @@ class Ways:
     # Ours.
 
     def ours(self, image: Image, worker: process.Process) -> measure.Sample:
-        """Ask for a copy and see it done, from the request to the end.
+        """Copy with the image replicator, from the request to the end.
 
         That includes the job's wait for a worker, the creation of the image
-        and its verification, which the other ways do without.
+        and its verification, which the other ways do not have.
         """
         usage.forget_peak(worker.pid)
         cpu = usage.group_cpu_seconds(worker.pid)
@@ -127,20 +128,20 @@ class Ways:
         }
 
     def done(self, image: Image) -> Job:
-        """Ask for a copy, see it done, and delete it; return the job."""
+        """Request a copy, wait for its end, and delete it; return the job."""
         job = self._stage.await_copy(self._stage.request_copy(image.id))
         self.discard(job)
         return job
 
     def discard(self, job: Job) -> None:
-        """Delete the copy that a job has made."""
+        """Delete the copy that a job made."""
         assert job.destination_image_id
         self._discard(job.destination_image_id)
 
     # Others.
 
     def piped(self, image: Image) -> measure.Sample:
-        """Pipe one curl into another; the bytes' way alone is measured."""
+        """Pipe one curl into another, which moves the bytes alone."""
         made = self._new_image()
         used = curl.run(self.read(image), self.write(made, "-", image.size))
         self._check(made, image)
@@ -151,7 +152,7 @@ class Ways:
         }
 
     def upload(self, image: Image) -> measure.Sample:
-        """Upload a local file: no copy can be quicker."""
+        """Upload a local file, as the lower bound for every copy."""
         made = self._new_image()
         used = curl.run(self.write(made, str(image.path)))
         self._check(made, image)
@@ -160,7 +161,8 @@ class Ways:
     def glance_download(self, image: Image) -> measure.Sample:
         """Let the destination's Glance fetch the image by itself.
 
-        Into the source's project, as it reads with the caller's token.
+        The copy is in the source's project, as Glance reads with the caller's
+        token.
         """
         images = self._cloud.images(DESTINATION)
         made = images.create(None, name="import")["id"]
@@ -176,7 +178,7 @@ class Ways:
         )
         self._await_import(made, "active")
         seconds = time.monotonic() - begin
-        # Its task writes on, and SQLite would be locked for whoever is next.
+        # Its task goes on to write, which would lock SQLite for the next case.
         self._await_import(made, "active", "success")
         if images.get(made)["size"] != image.size:
             raise BenchError("glance-download did not copy the image")
@@ -184,7 +186,7 @@ class Ways:
         return {"s": seconds}
 
     def _await_import(self, image_id: str, *ending: str) -> None:
-        """Wait, by Glance's database, as requests would keep Glance busy.
+        """Wait for an import in Glance's database, as requests would add load.
 
         :param ending: the status of the image, and that of the task
         :raises BenchError: when the import fails, or takes too long
@@ -226,7 +228,7 @@ class Ways:
         return made
 
     def _check(self, image_id: str, image: Image) -> None:
-        """Delete a copy, having seen that it was one."""
+        """Check that a copy is complete, and delete it."""
         images = self._cloud.images(DESTINATION, "alice", "destination")
         size = images.get(image_id)["size"]
         self._discard(image_id)

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 from devcloud.bench import usage
 
-#: Seconds for one transfer; only ever waited when something hangs.
+#: The timeout of one transfer, in seconds.
 PATIENCE = 900
 
 _LOOK_INTERVAL = 0.1  # seconds
@@ -37,7 +37,7 @@ class CurlFailed(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """What it took.
+    """The resources that commands used.
 
     :ivar cpu: seconds, of all processes
     :ivar peak: MiB resident, the sum of each process's most
@@ -64,10 +64,10 @@ def put(
     command = [*_CURL, "-X", "PUT", "-T", file]
     headers = [f"X-Auth-Token: {token}"]
     headers.append("Content-Type: application/octet-stream")
-    # Nothing would be gained by asking first, and a second may be lost.
+    # With "Expect: 100-continue" curl could wait for a second.
     headers.append("Expect:")
     if size is not None:
-        # uWSGI takes no chunked body; with the size known, curl sends none.
+        # curl sends no chunked body if it knows the size; uWSGI accepts none.
         headers += ["Transfer-Encoding:", f"Content-Length: {size}"]
     for header in headers:
         command += ["-H", header]
@@ -78,7 +78,7 @@ def put(
 def _pipeline(
     commands: Sequence[Sequence[str]],
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Start commands, each reading what the one before writes."""
+    """Start commands, each of which reads the output of the one before."""
     children: list[subprocess.Popen[bytes]] = []
     source: int | None = subprocess.DEVNULL
     last = len(commands) - 1
@@ -94,7 +94,8 @@ def _pipeline(
             )
             children.append(child)
             if number:
-                # The reader of a pipe alone holds it: its end is then seen.
+                # Only the reader may keep a pipe open, so that it sees the
+                # end.
                 upstream = children[number - 1].stdout
                 assert upstream
                 upstream.close()
@@ -110,8 +111,8 @@ def _pipeline(
 def _watch(children: Sequence[subprocess.Popen[bytes]]) -> float:
     """Wait until all have ended; return the sum of their peaks, in MiB.
 
-    Looked at while they run: what the kernel tells of the dead includes the
-    memory of this process, which they were forked from.
+    The memory is read while they run. The kernel's figures after their end
+    include the memory of this process, from which they were forked.
     """
     peaks = dict.fromkeys((child.pid for child in children), 0.0)
     with selectors.DefaultSelector() as running, contextlib.ExitStack() as all:
@@ -121,7 +122,7 @@ def _watch(children: Sequence[subprocess.Popen[bytes]]) -> float:
             running.register(descriptor, selectors.EVENT_READ, pid)
         while running.get_map():
             for key in list(running.get_map().values()):
-                # Nothing is told of one that has just ended.
+                # A process that has just ended has no figures.
                 with contextlib.suppress(OSError, ValueError):
                     peaks[key.data] = usage.peak_mebibytes(key.data)
             for key, _events in running.select(_LOOK_INTERVAL):

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Databases of our own, on each kind of server, dropped in the end.
+"""Temporary databases on each kind of server.
 
-The servers are found as tools/test_databases.py finds them. One that is not
-there is left out, and said to be.
+The servers are found as tools/test_databases.py finds them. A missing server
+is left out, with a message.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ _SERVERS = (
 
 
 def configuration(url: str) -> cfg.ConfigOpts:
-    """Return a configuration that names a database and nothing else."""
+    """Return a configuration that only has the database."""
     conf = cfg.ConfigOpts()
     ir_conf.register_opts(conf)
     conf([], project=loading.PROJECT, default_config_files=[])
@@ -77,7 +77,7 @@ def _on_server(admin: sa.URL) -> Iterator[str]:
     engine = sa.create_engine(admin, isolation_level="AUTOCOMMIT")
     is_mysql = engine.dialect.name in ("mysql", "mariadb")
     charset = " CHARACTER SET utf8mb4" if is_mysql else ""
-    # A connection of a process that is just ending is no reason to leave it.
+    # The database is dropped even if an ending process still has a connection.
     force = "" if is_mysql else " WITH (FORCE)"
     try:
         with engine.connect() as connection:
@@ -102,7 +102,7 @@ def _in_file(directory: pathlib.Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _prepared(url: str) -> Iterator[stores.Stores]:
-    """Give a database the newest schema; yield what reaches it."""
+    """Create the newest schema in a database; yield its stores."""
     opened = stores.open_stores(configuration(url))
     try:
         migration.upgrade(opened.database.engine)
@@ -112,7 +112,7 @@ def _prepared(url: str) -> Iterator[stores.Stores]:
 
 
 def _servers(stage: Stage) -> Iterator[tuple[str, sa.URL]]:
-    """Yield the name, and the administrator's URL, of each that is there."""
+    """Yield the name and the administrator's URL of each available server."""
     for name, driver, variable, default in _SERVERS:
         admin = sa.make_url(os.environ.get(variable) or default)
         admin = admin.set(drivername=driver)
@@ -135,10 +135,10 @@ def _is_there(admin: sa.URL) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of database that is there.
+    """An available kind of database.
 
-    :ivar name: SQLite, or that of a server
-    :ivar made: creates one, and drops it in the end; has its URL
+    :ivar name: SQLite, or the server's name
+    :ivar made: a context that creates a database, yields its URL, and drops it
     """
 
     name: str
@@ -146,14 +146,14 @@ class Kind:
 
     @contextlib.contextmanager
     def empty(self) -> Iterator[tuple[str, stores.Stores]]:
-        """Make one without jobs; yield its URL, and what reaches it."""
+        """Create a database without jobs; yield its URL and its stores."""
         with self.made() as url, _prepared(url) as opened:
             yield url, opened
 
 
 def kinds(stage: Stage) -> list[Kind]:
-    """Return each kind that is there; SQLite always is."""
-    # Where a machine keeps its databases, and not in memory.
+    """Return each available kind; SQLite always is."""
+    # The file is on a disk, as usual for databases, not in memory.
     in_file = functools.partial(_in_file, stage.running.directory)
     return [Kind("SQLite", in_file)] + [
         Kind(name, functools.partial(_on_server, admin))
@@ -196,7 +196,7 @@ def _on_cluster(
 
 @contextlib.contextmanager
 def glances_on(stage: Stage, kind: Kind) -> Iterator[None]:
-    """Let both Glances have an empty database of a kind."""
+    """Give both Glances an empty database of a kind."""
     with contextlib.ExitStack() as stack:
         for service in stage.running.glances.values():
             stage.say(f"Moving Glance {service.region} to {kind.name}.")
@@ -213,7 +213,7 @@ def glances_on(stage: Stage, kind: Kind) -> Iterator[None]:
 
 @contextlib.contextmanager
 def glances_on_server(stage: Stage) -> Iterator[str]:
-    """Let both Glances have an empty database on a server; yield its name.
+    """Give both Glances an empty database on a server; yield its name.
 
     On SQLite, Glance fails when several upload at once.
 

@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A controller that does nothing: what the pipeline before it costs."""
+"""A controller that does nothing, to measure the pipeline before it."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 
-#: Below Glance's paths, as those of the image replicator are.
+#: A path below Glance's, as those of the image replicator are.
 PATH = "/v2/extension/empty"
 
 _BODY = b'{"status": "empty"}'
@@ -27,7 +27,7 @@ _Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 def filter_factory(
     global_conf: dict[str, str], **local_conf: str
 ) -> Callable[[_Application], _Application]:
-    """Build a filter of Glance's pipeline that answers one path."""
+    """Build a filter for Glance's pipeline that answers one path."""
 
     def wrap(app: _Application) -> _Application:
         def answer(

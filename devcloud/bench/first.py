@@ -36,7 +36,7 @@ _SECTION = "[keystone_authtoken]\n"
 
 
 def run(stage: Stage) -> None:
-    """Compare within a LAN, and over a link."""
+    """Compare both copies within a LAN, and over a link."""
     with without_token_cache(stage):
         size = stage.options.first_size
         case = stage.new_case("first", f"LAN, {size} MiB")
@@ -57,7 +57,7 @@ def run(stage: Stage) -> None:
 
 @contextlib.contextmanager
 def without_token_cache(stage: Stage) -> Iterator[None]:
-    """Let both Glances ask Keystone about each token with each request."""
+    """Make both Glances validate the token at each request."""
     with contextlib.ExitStack() as stack:
         for service in stage.running.glances.values():
             path = service.directory / "glance-api.conf"
@@ -69,7 +69,7 @@ def without_token_cache(stage: Stage) -> Iterator[None]:
 
 
 def _measure(stage: Stage, case: Case, ways: copies.Ways, size: int) -> None:
-    """Start it all anew for each pair of copies.
+    """Restart all services before each pair of copies.
 
     :param size: MiB of the image
     """

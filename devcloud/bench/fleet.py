@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Claims: how many workers a database lets work, and that none shares."""
+"""Claims by several workers at once: their rate, and that each is unique."""
 
 import functools
 import json
@@ -31,7 +31,7 @@ _PATIENCE = 600  # seconds
 
 
 def run(stage: Stage) -> None:
-    """Let workers claim all that waits, on each database."""
+    """Let workers claim all waiting jobs, on each database."""
     for kind in databases.kinds(stage):
         _measure(stage, kind)
     with databases.on_galera(stage) as kinds:
@@ -57,9 +57,9 @@ def _measure(stage: Stage, kind: databases.Kind) -> None:
 def _claim_all(
     stage: Stage, url: str, reached: database.Database, workers: int
 ) -> Sample:
-    """Let so many workers claim and finish all jobs.
+    """Let a number of workers claim and finish all jobs.
 
-    :raises BenchError: if one was claimed twice, or never
+    :raises BenchError: if a job was claimed twice, or never
     """
     backlog.clear(reached.engine)
     waiting = _waiting(stage.options.claims)
@@ -80,7 +80,7 @@ def _claim_all(
 def _waiting(count: int) -> list[dict[str, Any]]:
     tenants = [uuid.uuid4().hex for _one in range(_TENANTS)]
     return [
-        # Turns as they would have been given: tenants are served in rounds.
+        # These are the turns that the API would give, with tenants in rounds.
         backlog.row(
             number, JobStatus.REPLICATE_REQUESTED, tenants[number % _TENANTS]
         )
@@ -90,7 +90,7 @@ def _waiting(count: int) -> list[dict[str, Any]]:
 
 
 def _run_workers(stage: Stage, url: str, workers: int) -> list[dict[str, Any]]:
-    """Run workers to their end; return what each tells."""
+    """Run workers to their end; return the result of each."""
     running = stage.spawn_module("claimant", [url, str(workers)], [])
     try:
         status = running.wait(_PATIENCE)

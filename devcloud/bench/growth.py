@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What it costs that there are many jobs: the database's work alone."""
+"""The database's work with few and with many jobs."""
 
 import functools
 import statistics
@@ -32,10 +32,10 @@ _CLAIM_SHARE = 5  # one claim is made for so many reads: it is slow
 
 
 def compare(stage: Stage, name: str, tables: Sequence[backlog.Table]) -> None:
-    """Show, list and claim where there are few jobs, and where many.
+    """Compare show, list and claim in tables with few and with many jobs.
 
     :param name: of the kind of database
-    :param tables: from that with the fewest jobs to that with the most
+    :param tables: sorted by their number of jobs
     """
     case = stage.new_case("api", f"{name}, by number of jobs")
     subjects: dict[str, Subject] = {}
@@ -70,7 +70,7 @@ def _subjects(requests: int, table: backlog.Table) -> dict[str, Subject]:
             _time,
             claim,
             max(2, requests // _CLAIM_SHARE),
-            # The same job is claimed again and again.
+            # One job is claimed many times.
             lambda found: table.stores.owned.give_back(found[1]),
         ),
     }
@@ -82,9 +82,9 @@ def _time(
     count: int,
     after: Callable[[Any], None] = lambda _result: None,
 ) -> Sample:
-    """Do the same so many times.
+    """Measure a call a number of times.
 
-    :param after: is given each result; its time is not counted
+    :param after: called with each result; its time is not counted
     """
     times = []
     for _number in range(count):

@@ -27,7 +27,7 @@ from devcloud.bench.stage import Stage
 
 
 def run(stage: Stage) -> None:
-    """Copy an image with TLS, in all ways that can be told what to trust."""
+    """Copy an image with TLS, in all ways that can trust our authority."""
     with (
         _terminated(stage, SOURCE) as source,
         _terminated(stage, DESTINATION) as destination,
@@ -37,7 +37,7 @@ def run(stage: Stage) -> None:
         with (
             catalogue.moved(stage.running, SOURCE, source.url),
             catalogue.moved(stage.running, DESTINATION, destination.url),
-            # It looks whether the destination is up.
+            # The API checks whether the destination can be used.
             stage.extension(service_auth={"cafile": ca_file}),
         ):
             ways = copies.Ways(stage, source.url, destination.url, ca_file)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Copies between two regions that nothing slows down."""
+"""Copies between two regions over a fast network."""
 
 from devcloud import process
 from devcloud.bench import copies
@@ -18,12 +18,12 @@ from devcloud.bench.measure import Aim
 from devcloud.bench.measure import take_turns
 from devcloud.bench.stage import Stage
 
-#: So that a job does not wait for its worker longer than one that is busy.
+#: A short interval, so that a job does not wait for an idle worker.
 POLL_INTERVAL = 0.2  # seconds
 
 
 def run(stage: Stage) -> None:
-    """Copy images of some sizes in all ways."""
+    """Copy images of several sizes in all ways."""
     with stage.worker(worker={"poll_interval": POLL_INTERVAL}) as worker:
         warm_up(stage, copies.Ways(stage), worker)
         for size in stage.options.lan_sizes:
@@ -31,7 +31,7 @@ def run(stage: Stage) -> None:
 
 
 def warm_up(stage: Stage, ways: copies.Ways, worker: process.Process) -> None:
-    """Let everybody read its code and open its connections."""
+    """Make one copy, so that all code is loaded and connections are open."""
     image = copies.make_image(stage, copies.MIB)
     for copy in ways.all(image, worker).values():
         copy()

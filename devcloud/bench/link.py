@@ -37,9 +37,9 @@ _SURPLUS = 1.6  # times the connections that fill the link by their rates
 
 
 class Link:
-    """A way to the source's Glance that can be given a shape.
+    """A link to the source's Glance, whose shape can be changed.
 
-    :ivar url: where it begins
+    :ivar url: the URL at its beginning
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -50,12 +50,12 @@ class Link:
 
     @property
     def pid(self) -> int:
-        """The process that carries what passes."""
+        """The id of the process that carries the bytes."""
         assert self._relay
         return self._relay.pid
 
     def take_shape(self, shape: Shape) -> None:
-        """Be like this from now on; connections that there were are cut."""
+        """Change the shape; open connections are cut."""
         self._stop()
         descriptor = self._listener.fileno()
         upstream = self._stage.running.glances[SOURCE].server.port
@@ -69,14 +69,14 @@ class Link:
             self._relay = None
 
     def close(self) -> None:
-        """End it."""
+        """Close the link."""
         self._stop()
         self._listener.close()
 
 
 @contextlib.contextmanager
 def laid(stage: Stage) -> Iterator[Link]:
-    """Let the source's internal endpoint lead through a link."""
+    """Route the source's internal endpoint through a link."""
     link = Link(stage)
     try:
         with catalogue.moved(stage.running, SOURCE, link.url):
@@ -86,7 +86,7 @@ def laid(stage: Stage) -> Iterator[Link]:
 
 
 def prove(stage: Stage, link: Link, shape: Shape, image: copies.Image) -> None:
-    """Measure the link itself with curl, against what it is to be.
+    """Measure the link with curl, and compare it with its shape.
 
     :param image: is read to measure the rates
     """
@@ -125,7 +125,7 @@ def prove(stage: Stage, link: Link, shape: Shape, image: copies.Image) -> None:
 def _round_trip(stage: Stage, link: Link) -> float:
     """Return the seconds of a round trip.
 
-    A request takes two: one to connect, one to ask.
+    A request takes two: one for the connection, one for the answer.
     """
     straight, long = (
         statistics.median(
@@ -137,7 +137,7 @@ def _round_trip(stage: Stage, link: Link) -> float:
 
 
 def _timed(url: str, variable: str) -> float:
-    """Return what curl says of a request for a page that costs nothing."""
+    """Return curl's figures for a request for a trivial page."""
     command = ["curl", "-sS", "--noproxy", "*", "-o", "/dev/null"]
     done = subprocess.run(
         [*command, "-w", variable, f"{url}/healthcheck"],
@@ -151,7 +151,7 @@ def _timed(url: str, variable: str) -> float:
 def _read(
     ways: copies.Ways, image: copies.Image, size: int
 ) -> subprocess.Popen[str]:
-    """Begin to read a part of an image; tell its size, begin and end."""
+    """Begin to read a part of an image; curl prints size, begin and end."""
     told = "%{size_download} %{time_starttransfer} %{time_total}"
     end = min(size, image.size) - 1
     more = ["-o", "/dev/null", "-w", told, "-r", f"0-{end}"]
@@ -161,7 +161,7 @@ def _read(
 
 
 def _ended(reader: subprocess.Popen[str]) -> tuple[float, float, float]:
-    """Return bytes read, and the seconds from the start to first and last."""
+    """Return the bytes read, and the seconds until the first and last byte."""
     out, _err = reader.communicate()
     size, first, last = (float(word) for word in out.split())
     return size, first, last

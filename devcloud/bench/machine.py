@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What it was measured on."""
+"""The description of the machine."""
 
 import importlib.metadata
 import os
@@ -23,7 +23,7 @@ _PACKAGES = ("image-replicator", "glance", "keystone", "pyuwsgi", "SQLAlchemy")
 
 
 def _first_line(path: str, word: str) -> str:
-    """Return what a line of a file that begins with a word says."""
+    """Return the value in the line of a file that begins with a word."""
     for line in pathlib.Path(path).read_text().splitlines():
         if line.startswith(word):
             return line.partition(":")[2].strip()
@@ -31,7 +31,7 @@ def _first_line(path: str, word: str) -> str:
 
 
 def describe() -> dict[str, str]:
-    """Return machine and versions, by what they are."""
+    """Return the machine's figures and the versions, by name."""
     memory = int(_first_line("/proc/meminfo", "MemTotal").split()[0])
     curl = subprocess.run(
         ["curl", "--version"], capture_output=True, text=True, check=True

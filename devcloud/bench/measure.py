@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What was measured, and how it compares: pairs, medians and spreads.
+"""Results of measurements, and their ratios: medians and spreads.
 
-Machines are noisy, so nothing is compared across runs. What is measured and
-what it is measured against take turns, and the ratio is taken turn by turn.
+Machines are noisy, so results of different runs are not compared. The subjects
+take turns in one run, and the ratio is taken turn by turn.
 """
 
 import dataclasses
@@ -22,14 +22,14 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 
-#: What one run of a subject gave, by metric; its name tells the unit.
+#: The values of one run of a subject, by metric, whose name has the unit.
 Sample = Mapping[str, float]
 Subject = Callable[[], Sample]
 
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """A median, and the least and the most of what it is of."""
+    """The median, the minimum and the maximum of some values."""
 
     median: float
     least: float
@@ -43,13 +43,13 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Aim:
-    """What a ratio is to be: at least, or at most, a number."""
+    """The aim of a ratio: at least, or at most, a number."""
 
     bound: float
     at_most: bool = False
 
     def met_by(self, value: float) -> bool:
-        """Tell whether a ratio is as it should be."""
+        """Tell whether a ratio meets the aim."""
         return value <= self.bound if self.at_most else value >= self.bound
 
     def __str__(self) -> str:
@@ -58,10 +58,10 @@ class Aim:
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """One subject over another, turn by turn.
+    """The ratios of one subject to another, turn by turn.
 
     :ivar values: one ratio per turn
-    :ivar aim: None where the figure is for information
+    :ivar aim: None if the ratio has none
     """
 
     name: str
@@ -70,7 +70,7 @@ class Ratio:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median is as aimed at; None without an aim."""
+        """Whether the median meets the aim; None without an aim."""
         if self.aim is None:
             return None
         return self.aim.met_by(Spread.of(self.values).median)
@@ -78,12 +78,12 @@ class Ratio:
 
 @dataclasses.dataclass
 class Case:
-    """What took turns under the same conditions.
+    """The results of subjects that took turns under the same conditions.
 
     :ivar part: of the benchmark, such as ``wan``
     :ivar name: the conditions, such as ``80 ms``
     :ivar series: the values by subject and metric, one per turn
-    :ivar notes: what a reader has to know beside them
+    :ivar notes: further sentences for the reader
     """
 
     part: str
@@ -95,7 +95,7 @@ class Case:
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, subject: str, sample: Sample) -> None:
-        """Note what one run of a subject gave."""
+        """Add the values of one run of a subject."""
         for metric, value in sample.items():
             self.series.setdefault((subject, metric), []).append(value)
 
@@ -116,12 +116,12 @@ def take_turns(
     turns: int,
     say: Callable[[str], None],
 ) -> None:
-    """Run all subjects in each turn, and add what they give to a case.
+    """Run all subjects in each turn, and add their values to a case.
 
-    Who begins changes from turn to turn, so that nobody always profits, or
-    suffers, from who was there before.
+    The order changes from turn to turn, so that no subject always runs after
+    the same other one.
 
-    :param say: is told how far it is
+    :param say: is called with the progress
     """
     names = list(subjects)
     for turn in range(turns):

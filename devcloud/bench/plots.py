@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Draws what was measured, by matplotlib."""
+"""Draws the results with matplotlib."""
 
 import dataclasses
 import importlib
@@ -26,11 +26,11 @@ _FORMATS = ("png", "svg")
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """What of a part is drawn.
+    """The plot of a part.
 
     :ivar lines: the subjects begin with numbers, and cases are drawn as lines
         over them; else each case has a bar for each subject
-    :ivar across: what these numbers are
+    :ivar across: the label of these numbers
     """
 
     part: str
@@ -66,12 +66,11 @@ PLOTS = (
 
 
 def draw(cases: Sequence[Case], directory: pathlib.Path) -> list[pathlib.Path]:
-    """Write a file for each part and format that there is something for.
+    """Write a file for each part that has results, in each format.
 
     :raises ImportError: if matplotlib is not installed
     """
-    # By name, as it is installed, and its types known, for the benchmark
-    # alone.
+    # It is imported by name, as only the benchmark has it installed.
     matplotlib = importlib.import_module("matplotlib")
     matplotlib.use("agg")
     pyplot = importlib.import_module("matplotlib.pyplot")
@@ -110,7 +109,7 @@ def _spreads(case: Case, metric: str) -> dict[str, Spread]:
 
 
 def _errors(spreads: Sequence[Spread]) -> list[list[float]]:
-    """Return how far least and most are from each median."""
+    """Return the distances of minimum and maximum from each median."""
     return [
         [one.median - one.least for one in spreads],
         [one.most - one.median for one in spreads],
@@ -118,7 +117,7 @@ def _errors(spreads: Sequence[Spread]) -> list[list[float]]:
 
 
 def _draw_bars(axes: Any, plot: Plot, cases: Sequence[Case]) -> None:
-    """Draw a group of bars per case, with whiskers from least to most."""
+    """Draw a group of bars per case, with whiskers for the spread."""
     groups = [_spreads(case, plot.metric) for case in cases]
     subjects = list(dict.fromkeys(name for one in groups for name in one))
     width = 0.8 / len(subjects)
@@ -136,13 +135,13 @@ def _draw_bars(axes: Any, plot: Plot, cases: Sequence[Case]) -> None:
             capsize=3,
             label=subject,
         )
-    # Narrow enough that one does not reach into the next.
+    # The bars are narrow, so that the groups do not overlap.
     names = [case.name.replace(", ", ",\n") for case in cases]
     axes.set_xticks(range(len(cases)), names)
 
 
 def _draw_lines(axes: Any, plot: Plot, cases: Sequence[Case]) -> None:
-    """Draw a line per case, with whiskers from least to most."""
+    """Draw a line per case, with whiskers for the spread."""
     numbers: set[int] = set()
     for case in cases:
         spreads = _spreads(case, plot.metric)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Writes what was measured, as a table for people and as JSON."""
+"""Writes the results as a table and as JSON."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ _NUMBER_WIDTH = 8
 
 
 def _number(value: float) -> str:
-    """Write a number with about three digits that mean something."""
+    """Return a number with about three significant digits."""
     size = abs(value)
     digits = 0 if size >= 1000 else 1 if size >= 100 else 2
     return f"{value:.{digits}f}"
@@ -77,7 +77,7 @@ def _machine_lines(machine: Mapping[str, str]) -> Iterator[str]:
 
 
 def _aim_lines(cases: Sequence[Case]) -> Iterator[str]:
-    """Yield each aim with the ratio that was measured."""
+    """Yield each aim with the measured ratio."""
     found = [
         (case, ratio) for case in cases for ratio in case.ratios if ratio.aim
     ]
@@ -94,7 +94,7 @@ def _aim_lines(cases: Sequence[Case]) -> Iterator[str]:
 def table(machine: Mapping[str, str], cases: Sequence[Case]) -> str:
     """Return a table of at most 79 columns.
 
-    :param machine: what it was measured on
+    :param machine: the description of the machine
     """
     lines = [*_machine_lines(machine), "", *_aim_lines(cases)]
     for case in cases:
@@ -135,9 +135,9 @@ def as_json(
     options: Mapping[str, Any],
     cases: Sequence[Case],
 ) -> str:
-    """Return all that was measured, for programs.
+    """Return all results as JSON.
 
-    :param options: that it was run with
+    :param options: of the run
     """
     document = {
         "machine": machine,

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Where it is measured: the cloud, and what the parts share of it."""
+"""The cloud of the benchmark, and the tools that the parts share."""
 
 import argparse
 import contextlib
@@ -40,15 +40,15 @@ from image_replicator.jobs import JobStatus
 
 SOURCE, DESTINATION = cloud.REGIONS
 
-#: Of each Glance: no download has to wait for a thread.
+#: The threads of each Glance: enough for all downloads at once.
 GLANCE_THREADS = 48
 
-#: Bytes that are left to everything else when images are kept in memory.
+#: Bytes of memory that are left free when images are kept in memory.
 _MEMORY_LEFT = 3 << 30
 _IN_MEMORY = pathlib.Path("/dev/shm")
 
-#: Of an image, which the source has, the destination gets, and Glance's own
-#: import writes twice.
+#: The copies of an image that exist at once: at the source, at the
+#: destination, and one more of Glance's own import.
 _COPIES_KEPT = 3
 
 _POLL_INTERVAL = 0.1  # seconds
@@ -56,19 +56,19 @@ _PATIENCE = 900  # seconds
 
 
 class BenchError(Exception):
-    """Something did not go as it has to for a measurement."""
+    """A measurement failed."""
 
 
 @dataclasses.dataclass
 class Stage:
-    """What each part of the benchmark works with.
+    """The cloud and the tools of each part of the benchmark.
 
     :ivar running: the cloud
-    :ivar supervisor: starts what a part needs beside it
+    :ivar supervisor: starts further processes of a part
     :ivar store: the directory of both Glances' images, and of our logs
     :ivar stores: of the cloud's own database
-    :ivar say: tells what is being done
-    :ivar begin: is given each case before it is measured
+    :ivar say: prints a progress message
+    :ivar begin: called with each case before its measurement
     """
 
     options: argparse.Namespace
@@ -80,7 +80,7 @@ class Stage:
     begin: Callable[[measure.Case], None]
 
     def new_case(self, part: str, name: str) -> measure.Case:
-        """Return a case that the report will have."""
+        """Return a new case, which the report will have."""
         case = measure.Case(part, name)
         self.begin(case)
         return case
@@ -90,7 +90,7 @@ class Stage:
     ) -> process.Process:
         """Start a module of this package as a process of its own.
 
-        :param descriptors: that it inherits
+        :param descriptors: inherited by the process
         """
         return self.supervisor.spawn(
             module,
@@ -100,7 +100,7 @@ class Stage:
 
     @contextlib.contextmanager
     def worker(self, **overrides: Any) -> Iterator[process.Process]:
-        """Run a worker, from the moment that it looks for jobs.
+        """Run a worker; begin when it looks for jobs.
 
         :param overrides: options by section
         """
@@ -113,7 +113,7 @@ class Stage:
 
     @contextlib.contextmanager
     def extension(self, **overrides: settings.Section) -> Iterator[None]:
-        """Give the extension of the source's Glance other options.
+        """Run the extension in the source's Glance with other options.
 
         :param overrides: options by section
         """
@@ -137,7 +137,7 @@ class Stage:
             time.sleep(_POLL_INTERVAL)
 
     def request_copy(self, image_id: str) -> str:
-        """Ask for a copy; return the id of the job.
+        """Request a copy; return the id of the job.
 
         :raises BenchError: when it is refused
         """
@@ -177,9 +177,9 @@ def reconfigured(
     text: str,
     prepare: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Run a Glance with another text in one of its files.
+    """Run a Glance with a change in one of its files.
 
-    :param prepare: is called before it starts with that
+    :param prepare: called before that Glance starts
     """
     original = path.read_text()
 
@@ -195,7 +195,7 @@ def reconfigured(
     try:
         yield
     except KeyboardInterrupt:
-        # The cloud ends as well, and nobody waits for this Glance again.
+        # The cloud stops as well, so this Glance is not started again.
         service.stop()
         raise
     except Exception:
@@ -205,13 +205,13 @@ def reconfigured(
 
 
 def finished_at(job: Job) -> float:
-    """Return when a job was done, as time.time() has it."""
+    """Return the time at which a job ended, as time.time() counts it."""
     assert job.finished_at
     return job.finished_at.replace(tzinfo=datetime.UTC).timestamp()
 
 
 def _store_parent(options: argparse.Namespace) -> pathlib.Path:
-    """Choose where images are kept: in memory, where they fit."""
+    """Return the directory for images: in memory if they fit."""
     needed = _COPIES_KEPT * options.largest_image + _MEMORY_LEFT
     if (
         _IN_MEMORY.is_dir()
@@ -223,13 +223,13 @@ def _store_parent(options: argparse.Namespace) -> pathlib.Path:
 
 
 def _glance_config(store: pathlib.Path) -> settings.Settings:
-    """Keep both Glances' images there, and allow glance-download."""
+    """Return Glance's options for the store and glance-download."""
     images, staging = store / "images", store / "staging"
     for directory in (images, staging):
         directory.mkdir()
     return {
         "DEFAULT": {"enabled_import_methods": "[glance-download]"},
-        # Any port: Glance takes 80 and 443 for the only ones.
+        # Glance allows only the ports 80 and 443 by default.
         "import_filtering_opts": {
             "allowed_hosts": f"[{ports.HOST}]",
             "allowed_ports": "[]",
@@ -245,9 +245,9 @@ def built(
     begin: Callable[[measure.Case], None],
     say: Callable[[str], None],
 ) -> Iterator[Stage]:
-    """Start the cloud, and stop it and all else in the end.
+    """Start the cloud; stop it and all other processes at the end.
 
-    :param begin: is given each case before it is measured
+    :param begin: called with each case before its measurement
     """
     parent = _store_parent(options)
     store = pathlib.Path(

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Where the time goes before the first byte of an ordinary copy."""
+"""The parts of the time before the first byte of a copy."""
 
 import datetime
 import time
@@ -51,7 +51,7 @@ def _copy_again_and_again(stage: Stage, name: str) -> None:
     with stage.worker(worker={"poll_interval": None}):
         ways.done(image)
         for turn in range(_TURNS * stage.options.pairs):
-            # So that a request meets a worker at no certain point of time.
+            # With this pause, requests meet the worker at random times.
             time.sleep(turn * _STEP % 1)
             sample = _measure(stage, ways, image)
             case.add(_OURS, sample)
@@ -77,9 +77,9 @@ def _measure(stage: Stage, ways: copies.Ways, image: copies.Image) -> Sample:
 
 
 def _split(stage: Stage, part: str, begin: float, end: float) -> Sample:
-    """Return what services took of some time, and how much is left.
+    """Return the time that each service took in a period, and the rest.
 
-    Of Glance's own time, what it waited for Keystone is taken off.
+    Glance's time is without that for which it waited for Keystone.
 
     :param begin: seconds since the epoch; so is the end
     """
@@ -87,7 +87,7 @@ def _split(stage: Stage, part: str, begin: float, end: float) -> Sample:
     asked = [request for one in glances for request in one.server.requests()]
     keystone = _within(stage.running.requests_to_keystone(), begin, end)
     in_keystone = sum(request.seconds for request in keystone)
-    # A request to us is answered by Glance's process, not by Glance.
+    # Glance's process serves requests to the image replicator, too.
     in_glance = sum(
         request.seconds
         for request in _within(asked, begin, end)
@@ -112,7 +112,7 @@ def _within(
 
 
 def _upload_of(stage: Stage, job: Job) -> float:
-    """Return when the upload of a copy began, in seconds since the epoch.
+    """Return the begin of a copy's upload, in seconds since the epoch.
 
     :raises BenchError: when there was none
     """

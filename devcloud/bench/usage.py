@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What processes use: CPU seconds and peak memory, from /proc."""
+"""The CPU seconds and the peak memory of processes, from /proc."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")  # per second
 def _fields(stat: pathlib.Path) -> list[str]:
     """Return the fields of a ``/proc/…/stat`` from the third on.
 
-    The second, the program's name in parentheses, may hold anything.
+    The second, the program's name in parentheses, can have any characters.
     """
     return stat.read_text().rpartition(")")[2].split()
 
@@ -35,11 +35,12 @@ def _cpu_seconds(fields: list[str]) -> float:
 def group_cpu_seconds(group: int) -> float:
     """Return the CPU seconds that the processes of a group have used.
 
-    Of those that run: a server's workers do not end while it serves.
+    It counts running processes only; a server's workers do not end while it
+    serves.
     """
     total = 0.0
     for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        # One that ended since it was listed.
+        # A process may end after it was listed.
         with contextlib.suppress(OSError):
             fields = _fields(stat)
             if int(fields[2]) == group:
@@ -48,19 +49,19 @@ def group_cpu_seconds(group: int) -> float:
 
 
 def forget_peak(pid: int) -> None:
-    """Let the peak memory of a process begin anew."""
+    """Reset the peak memory of a process."""
     pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def peak_mebibytes(pid: int) -> float:
-    """Return the most memory that a process had resident, in MiB."""
+    """Return the peak resident memory of a process, in MiB."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     (line,) = (x for x in status.splitlines() if x.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
 
 def available_bytes() -> int:
-    """Return how much memory could be had without swapping."""
+    """Return the bytes of memory that are available without swapping."""
     text = pathlib.Path("/proc/meminfo").read_text()
     (line,) = (x for x in text.splitlines() if x.startswith("MemAvailable"))
     return int(line.split()[1]) * 1024

@@ -34,7 +34,7 @@ from devcloud.bench.stage import Stage
 from devcloud.distance import MEGABIT
 from devcloud.distance import Shape
 
-#: What the aims are for.
+#: The link for which the aims hold.
 _AIMED_ROUND_TRIP = 80  # ms
 _AIMED_RATE = 80  # Mbit/s
 
@@ -43,7 +43,7 @@ _LOSSY = "connections cut"
 
 
 def run(stage: Stage) -> None:
-    """Copy an image in all ways, and with some numbers of streams."""
+    """Copy an image in all ways, and with several numbers of streams."""
     aimed = copies.make_image(stage, stage.options.wan_size * MIB)
     other = copies.make_image(stage, stage.options.wan_other_size * MIB)
     with wan_link.laid(stage) as link:
@@ -91,7 +91,7 @@ def _all_ways(
 def _over_limit(case: Case, at_best: float, aim: Aim | None) -> Ratio:
     """Compare with the bare upload or the link, whichever is slower.
 
-    :param at_best: seconds that the link takes for the image
+    :param at_best: the least seconds that the link takes for the image
     """
     values = [
         ours / max(upload, at_best)
@@ -117,7 +117,7 @@ def _streams(
             worker={"poll_interval": POLL_INTERVAL},
             transfer={"min_streams": count, "max_streams": count},
         ) as worker:
-            # A worker has a token and the catalogue from its first copy on.
+            # The first copy of a worker gets a token and the catalogue.
             ways.ours(small, worker)
             return ways.ours(image, worker)
 
@@ -171,7 +171,7 @@ def _cut_connections(
 def _try_others(
     stage: Stage, case: Case, ways: copies.Ways, image: copies.Image
 ) -> None:
-    """Note whether those that do not take up what broke get through."""
+    """Note whether the ways that cannot resume a broken read succeed."""
     for name, copy in (
         (copies.CURL, ways.piped),
         (IMPORT, ways.glance_download),

@@ -10,21 +10,21 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Tries a fleet of workers on a real cloud in which all goes wrong.
+"""Tests a fleet of workers on a real cloud in which failures happen.
 
 Workers are killed, halted past their leases and replaced; connections to both
 regions are cut, stalled, slowed, and bits flipped on the way; both Glances
-answer with errors, or with less than all; Keystone and the database go away
-and come back; users cancel. When all is over an independent checker proves
-that each job came to an end, that each copy is the source byte for byte, that
-nothing else is at the destination, that no job was lost, and, from a log that
-the database keeps, that no two workers wrote one job at once.
+answer with errors, or with incomplete data; Keystone and the database stop and
+start again; users cancel. At the end an independent checker verifies that each
+job has ended, that each copy is the source byte for byte, that nothing else is
+at the destination, that no job was lost, and, from a log that the database
+keeps, that no two workers wrote one job at once.
 
-With --calm nothing goes wrong, all images are small, and what the workers use
-is watched: memory, threads, file descriptors and connections to the database
-must not grow.
+With --calm nothing fails, all images are small, and the resources of the
+workers are watched: memory, threads, file descriptors and connections to the
+database must not grow.
 
-What happens follows from the seed. All of it stays on 127.0.0.1.
+The seed determines what happens. Everything runs on 127.0.0.1.
 """
 
 import argparse
@@ -38,19 +38,19 @@ from devcloud.chaos import plan
 from devcloud.chaos import run
 from devcloud.chaos import stores
 
-JOBS_PER_MINUTE = 50  # which two cores get done in spite of all
+JOBS_PER_MINUTE = 50  # which two cores can do despite the failures
 SOAKED = 2000  # jobs of a soak
-ASKED_PER_SECOND = 4  # of them, about as many as two cores get done
+ASKED_PER_SECOND = 4  # of them, about as many as two cores can do
 SMALL = 1 << 14  # bytes of each of its images
 
 
 def say(words: str) -> None:
-    """Tell what is being done."""
+    """Print a progress message."""
     print(f"{time.strftime('%H:%M:%S')} {words}", flush=True)
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="tox -e chaos --",
         description=__doc__,
@@ -78,7 +78,7 @@ def arguments() -> argparse.Namespace:
 
 
 def make_plan(seed: str, options: argparse.Namespace) -> plan.Plan:
-    """Plan what was asked for."""
+    """Return the plan for the options."""
     if options.calm:
         jobs = options.jobs or SOAKED
         return plan.make(
@@ -101,9 +101,9 @@ def make_plan(seed: str, options: argparse.Namespace) -> plan.Plan:
 def main() -> int:
     """Carry out a run.
 
-    :returns: the process's exit status: 1 when something is wrong.
+    :returns: the process's exit status: 1 when a check failed.
     """
-    # An end in good order, as Ctrl-C has it.
+    # SIGTERM ends the run cleanly, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = arguments()
     seed = options.seed or secrets.token_hex(4)

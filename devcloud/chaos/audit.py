@@ -12,9 +12,9 @@
 
 """A log of all writes to the jobs' table, kept by the database itself.
 
-Triggers write it, so nothing that the image replicator does can keep a write
-out of it, and a write that is rolled back is not in it. Who connects under a
-name of their own is named, too.
+Triggers write it, so the image replicator cannot keep a write out of it, and a
+write that is rolled back is not in it. It also has the database's user of each
+write.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ _TIME: Final = sa.DateTime().with_variant(
     mysql.DATETIME(fsp=6), "mysql", "mariadb"
 )
 
-#: What of a job is logged, before and after each write.
+#: The columns of a job that are logged, before and after each write.
 _COLUMNS: Final[dict[str, Any]] = {
     "status": sa.String(32),
     "worker_id": sa.String(255),
@@ -78,7 +78,7 @@ _WRITER: Final = {
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What a job's row said."""
+    """The logged columns of a job's row."""
 
     status: str
     worker_id: str | None = None
@@ -108,9 +108,9 @@ class Write:
 
 
 def install(url: str) -> None:
-    """Begin to log.
+    """Create the log and its triggers.
 
-    :param url: of a database that has the jobs' table
+    :param url: of a database with the table of jobs
     """
     engine = sa.create_engine(url, poolclass=pool.NullPool)
     _LOG.create(engine)
@@ -132,9 +132,9 @@ def _triggers(dialect: str) -> list[str]:
 
 
 def _insert(dialect: str, event: str | None = None) -> str:
-    """Return the statement that logs.
+    """Return the statement that inserts a row into the log.
 
-    :param event: that it logs; None where OLD and NEW are always there
+    :param event: that it logs; None if OLD and NEW always exist
     """
     known = {
         "old": event != "INSERT",
@@ -179,7 +179,7 @@ _POSTGRESQL_TRIGGER: Final = (
 
 
 def read(url: str) -> list[Write]:
-    """Return the log, in order."""
+    """Return the log, oldest write first."""
     engine = sa.create_engine(url, poolclass=pool.NullPool)
     order = [_LOG.c.seq]
     if engine.dialect.name == "mysql":

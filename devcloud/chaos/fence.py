@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the log of writes must show: never two workers that write one job.
+"""Checks the log of writes: no two workers write one job at once.
 
-These are the rules of the published API and of the design, written down anew.
-Nothing of the image replicator is asked. Each rule is a function from a
-worker's, or a user's, write to what is wrong with it, if anything is.
+The rules are those of the published API and of the design, written here a
+second time. No code of the image replicator is used. Each rule is a function
+that takes a write and returns or yields what is wrong with it.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from typing import Final
 
 from devcloud.chaos import audit
 
-#: Each change of status there is.
+#: Every allowed change of status.
 _CHANGES: Final = {
     ("replicate_requested", "replicating"),
     ("replicate_requested", "cancel_requested"),
@@ -39,7 +39,7 @@ _CHANGES: Final = {
 }
 FINAL: Final = frozenset({"replicated", "canceled", "error"})
 
-#: What a worker takes a job for.
+#: The statuses of a job that a worker owns.
 _CLAIMS: Final = {
     ("replicate_requested", "replicating"),
     ("cancel_requested", "canceling"),
@@ -48,9 +48,9 @@ _CLAIMS: Final = {
 
 
 class Step:
-    """A write to a row that was there, and stays.
+    """A write to a row that exists before and after it.
 
-    :ivar write: as it was logged
+    :ivar write: the logged write
     :ivar old: the row before it
     :ivar new: the row after it
     """
@@ -64,27 +64,27 @@ class Step:
 
     @property
     def change(self) -> tuple[str, str]:
-        """The status before and after."""
+        """The statuses before and after the write."""
         return self.old.status, self.new.status
 
     @property
     def owner(self) -> str | None:
-        """The worker that owned the job until then, if one did."""
+        """The worker that owned the job before the write; None if none did."""
         return None if self.old.status in FINAL else self.old.worker_id
 
     @property
     def claims(self) -> bool:
-        """Whether a worker takes a job that none owns."""
+        """Whether a worker claims a job that has no owner."""
         return self.owner is None and self.new.worker_id is not None
 
     @property
     def releases(self) -> bool:
-        """Whether the job is taken from its owner, or given up by it."""
+        """Whether the job has no owner afterwards, but had one before."""
         return self.owner is not None and self.new.worker_id is None
 
     @property
     def owner_wrote(self) -> bool | None:
-        """Whether it was the owner that wrote; None if nobody can tell."""
+        """Whether the owner wrote; None if the writer is not known."""
         if self.write.writer is None:
             return None
         return self.owner is not None and self.owner.startswith(
@@ -93,7 +93,7 @@ class Step:
 
     @property
     def expired(self) -> bool:
-        """Whether the owner's lease had run out."""
+        """Whether the owner's lease had expired."""
         lease = self.old.lease_expires_at
         return lease is not None and lease < self.write.at
 
@@ -109,7 +109,7 @@ def _status(step: Step) -> str | None:
 
 
 def _over(step: Step) -> str | None:
-    """Of a job that is over nothing changes but what is swept up."""
+    """A job that is over changes only when its image is removed."""
     old, new = step.old, step.new
     if old.status not in FINAL or old == new:
         return None
@@ -158,18 +158,18 @@ def _hold(step: Step) -> str | None:
 
 
 def _is_wish(step: Step) -> bool:
-    """Tell whether a user's cancelation is all that is written."""
+    """Tell whether a write is only a user's cancelation."""
     return step.new.status == "cancel_requested" and _same_but(step, "status")
 
 
 def _same_but(step: Step, *names: str) -> bool:
-    """Tell whether nothing but these columns has changed."""
+    """Tell whether only these columns have changed."""
     old, new = vars(step.old), vars(step.new)
     return all(old[name] == new[name] for name in old if name not in names)
 
 
 def _nobody_s(step: Step) -> str | None:
-    """What no worker owns changes by a claim or by the user's wish only."""
+    """A job without an owner changes only by a claim or by its user."""
     if step.owner is not None or step.old.status in FINAL or step.claims:
         return None
     if step.old == step.new or _is_wish(step):
@@ -178,7 +178,7 @@ def _nobody_s(step: Step) -> str | None:
 
 
 def _attempts(step: Step) -> str | None:
-    """A claim, and nothing else, takes the next number."""
+    """A claim, and no other write, increases the number by one."""
     change = step.new.attempts - step.old.attempts
     if change == 0 or step.claims:
         return None
@@ -186,7 +186,7 @@ def _attempts(step: Step) -> str | None:
 
 
 def _reserved(step: Step) -> str | None:
-    """An image's id is forgotten only when the image is gone, or done."""
+    """The id of an image is cleared only when it is removed or complete."""
     old, new = step.old, step.new
     before, after = old.reserved_image_id, new.reserved_image_id
     if before == after:
@@ -201,7 +201,7 @@ def _reserved(step: Step) -> str | None:
 
 
 def _shown(step: Step) -> str | None:
-    """The image that is shown is the one that was reserved."""
+    """The image that the API shows is the reserved one."""
     before = step.old.destination_image_id
     after = step.new.destination_image_id
     if after is None or after == before:
@@ -237,7 +237,7 @@ RULES: Final[Sequence[Rule]] = (
 
 
 def violations(log: Sequence[audit.Write]) -> Iterator[str]:
-    """Yield what is wrong in a log, in plain words.
+    """Yield a sentence for each violation in a log.
 
     :param log: of all jobs, in order
     """
@@ -272,9 +272,9 @@ def _wrong_in_job(writes: Sequence[audit.Write]) -> Iterator[tuple[int, str]]:
 def _claims_that_come_back(
     writes: Sequence[audit.Write],
 ) -> Iterator[tuple[int, str]]:
-    """Yield claims that a worker lost, and that are good for writes again.
+    """Yield claims that a worker lost and that became valid again.
 
-    What it still does under the lost one would not be fenced off.
+    The fence would not stop writes that the worker makes by the lost claim.
     """
     lost = set()
     for write in writes:
@@ -289,7 +289,7 @@ def _claims_that_come_back(
 
 
 def _shared_images(log: Sequence[audit.Write]) -> Iterator[str]:
-    """Yield images that two jobs, or two attempts, had for their own."""
+    """Yield images that belonged to two jobs or two attempts."""
     owners: dict[str, tuple[str, str | None, int]] = {}
     for write in log:
         if write.new is None or write.new.reserved_image_id is None:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The workers that are tried, and what is done to them."""
+"""The workers of a run, which can be killed, halted and replaced."""
 
 import signal
 import time
@@ -26,7 +26,7 @@ from devcloud.chaos import stores
 
 MAX_ATTEMPTS: Final = 8
 
-#: Short leases and timeouts, so that nothing takes long to be noticed.
+#: Leases and timeouts are short, so that failures are noticed soon.
 CONFIG: Final[settings.Settings] = {
     "worker": {
         "lease_time": plan.LEASE,
@@ -34,8 +34,7 @@ CONFIG: Final[settings.Settings] = {
         "retry_max_delay": 2,
         "max_attempts": MAX_ATTEMPTS,
         "poll_interval": 0.2,
-        # The Glances are on SQLite, and answer with a 500 what they have to
-        # write at once.
+        # The Glances use SQLite, and answer concurrent writes with a 500.
         "concurrency": 2,
         "max_copies_per_tenant": 2,
         "graceful_timeout": 1,
@@ -49,22 +48,22 @@ CONFIG: Final[settings.Settings] = {
     "service_auth": {"timeout": 5},
 }
 
-#: Where nothing goes wrong nothing needs to be noticed soon.
+#: In a calm run no failure has to be noticed soon.
 CALM_CONFIG: Final[settings.Settings] = {"worker": CONFIG["worker"]}
 
-#: Laid over it for each second worker: it reads with several streams.
+#: Further options of every second worker, which reads with several streams.
 _STREAMS: Final[settings.Section] = {"min_streams": 3}
 
 _PATIENCE: Final = 60.0  # seconds for a worker to begin, or to end
 
 
 class Fleet:
-    """Workers in places that are never empty for long.
+    """A fixed number of workers; one that ends is replaced.
 
-    Each has a name: as its host, so that its jobs show it, and as its user
-    of the database, so that its writes do.
+    Each has a name, which is its host, so that its jobs show it, and its user
+    of the database, so that the log of writes shows it.
 
-    :param replacements: how many workers may be started later
+    :param replacements: the number of workers that may be started later
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Fleet:
         replacements: int,
     ) -> None:
         self._cloud = running
-        # Made now: later the database may be away.
+        # The users are created now, as the database may be stopped later.
         self._spare = [
             (f"w{number}", store.url_of(f"w{number}"))
             for number in range(places + replacements)
@@ -100,7 +99,7 @@ class Fleet:
         return worker
 
     def wait_until_ready(self) -> None:
-        """Wait until all workers work.
+        """Wait until all workers are ready.
 
         :raises process.ProcessError: if one does not
         """
@@ -116,7 +115,7 @@ class Fleet:
         self._workers[place] = self._start(place)
 
     def end(self, place: int) -> None:
-        """Tell a worker to stop, and start another in its place."""
+        """Stop a worker with SIGTERM, and start another in its place."""
         leaving = self._workers[place]
         leaving.send_signal(signal.SIGCONT)
         leaving.terminate()
@@ -124,21 +123,21 @@ class Fleet:
         self._workers[place] = self._start(place)
 
     def halt(self, place: int) -> None:
-        """Let a worker stand still."""
+        """Halt a worker with SIGSTOP."""
         self._workers[place].send_signal(signal.SIGSTOP)
 
     def resume(self, place: int) -> None:
-        """Let a worker go on, if it stands still."""
+        """Resume a halted worker."""
         self._workers[place].send_signal(signal.SIGCONT)
 
     def lost(self) -> Iterator[str]:
-        """Yield what became of workers that nobody ended."""
+        """Yield a sentence for each worker that ended by itself."""
         for worker in self._workers:
             if not worker.running:
                 yield worker.ending()
 
     def dismiss(self) -> Iterator[str]:
-        """End all workers in good order; yield those that did not obey."""
+        """Stop all workers; yield a sentence for each that did not stop."""
         running = [worker for worker in self._workers if worker.running]
         for worker in running:
             worker.terminate()
@@ -153,5 +152,5 @@ class Fleet:
 
 
 def _has_begun(worker: process.Process) -> bool:
-    """Tell whether a worker has come so far that it minds signals."""
+    """Tell whether a worker has started far enough to handle signals."""
     return " begins" in worker.log_path.read_text(errors="replace")

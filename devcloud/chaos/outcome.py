@@ -10,11 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What must be true when all is over, of the jobs and of the images.
+"""Checks the jobs and the images at the end of a run.
 
-It looks at the rows, at the destination's images and at their bytes, and
-compares them with what was asked for. No verdict of the image replicator's
-own counts.
+It compares the rows, the destination's images and their bytes with the copies
+that users asked for, and trusts no result of the image replicator.
 """
 
 import collections
@@ -33,8 +32,8 @@ from devcloud.chaos import fence
 Row = Mapping[str, Any]
 Image = Mapping[str, Any]
 
-#: What ends a job before all its attempts are spent, of what there is here:
-#: bits flip, and Glance may refuse to remove an image.
+#: The errors of these runs that end a job before its last attempt: bits are
+#: flipped, and Glance may refuse to remove an image.
 _EARLY_ERRORS: Final = frozenset({"verification_failed", "cleanup_failed"})
 
 
@@ -42,7 +41,7 @@ _EARLY_ERRORS: Final = frozenset({"verification_failed", "cleanup_failed"})
 class Source:
     """An image that is copied.
 
-    :ivar seed: which its bytes come from
+    :ivar seed: of its random bytes
     :ivar size: bytes
     """
 
@@ -58,17 +57,18 @@ class Source:
 
     @property
     def sha512(self) -> str:
-        """Of its bytes, in hexadecimal."""
+        """The SHA-512 of its bytes, in hexadecimal."""
         return hashlib.sha512(self.data()).hexdigest()
 
 
 @dataclasses.dataclass
 class Ask:
-    """A copy that a user asked for, until the answer was clear.
+    """A copy that a user asked for.
 
     :ivar tenant_id: to which the copy goes
-    :ivar job_id: None if the answers never told it
-    :ivar unclear: answers that do not tell whether there is a job
+    :ivar job_id: None if no answer had it
+    :ivar unclear: the number of answers that do not tell whether there is a
+        job
     :ivar canceled: whether the user asked to cancel it
     """
 
@@ -80,19 +80,19 @@ class Ask:
 
     @property
     def copy(self) -> tuple[str, str]:
-        """Which copy it is: the image and the destination tenant."""
+        """The image and the destination tenant."""
         return self.source.image_id, self.tenant_id
 
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """All there is in the end.
+    """The state of the cloud at the end.
 
-    :ivar asks: what was asked for, no copy twice
+    :ivar asks: the requested copies, each once
     :ivar rows: of the jobs' table
     :ivar images: of all tenants, at the destination
     :ivar read: returns an image's bytes, as the destination serves them
-    :ivar stored: returns an image's bytes, as the destination has them stored
+    :ivar stored: returns an image's bytes, as the destination has stored them
     :ivar max_attempts: of a job
     """
 
@@ -105,7 +105,7 @@ class World:
 
 
 def violations(world: World) -> Iterator[str]:
-    """Yield what is wrong, in plain words."""
+    """Yield a sentence for each violation."""
     yield from _wrong_with_asks(world)
     for row in world.rows:
         for wrong in _wrong_with_row(world, row):
@@ -114,7 +114,7 @@ def violations(world: World) -> Iterator[str]:
 
 
 def _wrong_with_asks(world: World) -> Iterator[str]:
-    """No job is lost, and none is there that nobody asked for."""
+    """Check that each requested copy has a job, and each job a request."""
     found = {row["id"]: row for row in world.rows}
     for ask in world.asks:
         if ask.job_id is None:
@@ -124,7 +124,7 @@ def _wrong_with_asks(world: World) -> Iterator[str]:
             yield f"job {ask.job_id} is lost"
         elif _copy(row) != ask.copy:
             yield f"job {ask.job_id} is {_copy(row)}, not {ask.copy}"
-    # What a request made whose answer did not arrive.
+    # These jobs come from requests whose answer did not arrive.
     unclear = collections.Counter(
         {ask.copy: ask.unclear for ask in world.asks}
     )
@@ -202,7 +202,7 @@ def _source_of(world: World, row: Row) -> Source | None:
 
 
 def _wrong_with_images(world: World) -> Iterator[str]:
-    """Each image at the destination is some job's, and right."""
+    """Check that each image at the destination belongs to a job."""
     images = {image["id"]: image for image in world.images}
     for row in world.rows:
         if row["status"] != "replicated":

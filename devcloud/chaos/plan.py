@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What happens in a run, and when: all of it follows from the seed."""
+"""The plan of a run: all events and their times, derived from the seed."""
 
 import dataclasses
 import enum
@@ -23,7 +23,7 @@ from typing import Final
 from devcloud import cloud
 from devcloud import faults
 
-#: Seconds of a worker's lease, the least there may be.
+#: Seconds of a worker's lease: the least that the option allows.
 LEASE: Final = 2.0
 
 _OUTAGES: Final = ("kill", "stop", "freeze")
@@ -33,7 +33,7 @@ _PATIENCE_OF_USERS: Final = 3.0  # seconds before one of these is canceled
 
 
 class Act(enum.StrEnum):
-    """What befalls the fleet, the network, Keystone or the database."""
+    """The kinds of failures."""
 
     KILL_WORKER = "a worker killed, another started"
     END_WORKER = "a worker told to stop, another started"
@@ -50,9 +50,9 @@ class Act(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Step:
-    """Something that is done at a time.
+    """An act at a point of time.
 
-    :ivar at: seconds from the begin
+    :ivar at: seconds since the begin
     :ivar subject: the worker's number, the region, or the kind of outage
     """
 
@@ -63,12 +63,12 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class _Trouble:
-    """Something that happens now and then.
+    """A kind of failure that happens repeatedly.
 
-    :ivar every: seconds from one time to the next, about
-    :ivar begin: what is done
-    :ivar end: what ends it, if it lasts
-    :ivar lasts: seconds, at least and at most
+    :ivar every: seconds between two of them, about
+    :ivar begin: the act that begins it
+    :ivar end: the act that ends it; None if it does not last
+    :ivar lasts: the least and the most seconds
     """
 
     every: float
@@ -112,10 +112,10 @@ ODDS: Final[Mapping[faults.Fault, float]] = {
 class Wish:
     """A copy that a user will ask for.
 
-    :ivar at: seconds from the begin
+    :ivar at: seconds since the begin
     :ivar source: the number of the image
     :ivar tenant: the number of the destination tenant
-    :ivar cancel_after: seconds from the answer; None to let it be
+    :ivar cancel_after: seconds after the answer; None for no cancelation
     """
 
     at: float
@@ -126,11 +126,11 @@ class Wish:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A run.
+    """The plan of a run.
 
-    :ivar seconds: for which there is trouble
+    :ivar seconds: the time in which failures happen
     :ivar sizes: bytes of each source image
-    :ivar tenants: how many copies are made to
+    :ivar tenants: the number of destination tenants
     """
 
     seed: str
@@ -143,12 +143,12 @@ class Plan:
 
     @property
     def calm(self) -> bool:
-        """Whether nothing befalls anybody."""
+        """Whether no failure happens."""
         return not self.steps
 
     @property
     def replacements(self) -> int:
-        """How many workers are started in others' place."""
+        """The number of workers that replace others."""
         ends = (Act.KILL_WORKER, Act.END_WORKER)
         return sum(step.act in ends for step in self.steps)
 
@@ -163,10 +163,10 @@ def make(
     size: int | None = None,
     trouble: bool = True,
 ) -> Plan:
-    """Make the plan that a seed stands for.
+    """Return the plan for a seed.
 
-    :param size: bytes of each image; None for any
-    :param trouble: whether there shall be any
+    :param size: bytes of each image; None for random sizes
+    :param trouble: whether failures happen
     """
     chance = random.Random(f"{seed} jobs")
     images = -(-jobs // tenants)
@@ -193,7 +193,7 @@ def make(
 
 
 def _size(chance: random.Random) -> int:
-    """Return an image's bytes: none, few, or up to the largest."""
+    """Return a random size of an image: 0, small, or up to the largest."""
     kind = chance.random()
     if kind < 0.1:
         return 0
@@ -203,14 +203,15 @@ def _size(chance: random.Random) -> int:
 
 
 def _patience(chance: random.Random) -> float | None:
-    """Return after how many seconds a user cancels, if they do."""
+    """Return the seconds after which a user cancels; None for never."""
     cancels, seconds = chance.random() < _CANCELED, chance.random()
     return seconds * _PATIENCE_OF_USERS if cancels else None
 
 
 def _steps(seed: str, seconds: float, workers: int) -> Iterator[Step]:
     for trouble in _TROUBLES:
-        # Each with numbers of its own: one more kind changes no other.
+        # Each kind has a generator of its own, so that a new kind changes no
+        # other.
         chance = random.Random(f"{seed} {trouble.begin.name}")
         times = max(1, round(seconds / trouble.every))
         for number in range(times):
@@ -219,7 +220,7 @@ def _steps(seed: str, seconds: float, workers: int) -> Iterator[Step]:
             yield Step(at, trouble.begin, subject)
             if trouble.end:
                 lasts = chance.uniform(*trouble.lasts)
-                # So that it is over before it begins again.
+                # It must end before it begins again.
                 lasts = min(lasts, 0.49 * seconds / times)
                 yield Step(at + lasts, trouble.end, subject)
 
@@ -227,7 +228,7 @@ def _steps(seed: str, seconds: float, workers: int) -> Iterator[Step]:
 def _subject(
     act: Act, number: int, workers: int, chance: random.Random
 ) -> str:
-    """Return what it happens to."""
+    """Return a random subject of an act."""
     if act in (Act.KILL_WORKER, Act.END_WORKER, Act.HALT_WORKER):
         return str(chance.randrange(workers))
     if act in (Act.CUT_REGION, Act.CLOSE_REGION):

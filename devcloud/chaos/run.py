@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""One run of the chaos suite: a cloud, a fleet, users, trouble, a verdict."""
+"""A run of the chaos suite: cloud, fleet, users, failures and verdict."""
 
 import collections
 import dataclasses
@@ -44,21 +44,21 @@ from devcloud.chaos import users
 
 SOURCE, DESTINATION = cloud.REGIONS
 
-#: Seconds for the last job to end, and be cleaned up; and more for each job.
+#: Seconds for the last job to end and be cleaned up, and more for each job.
 _PATIENCE: Final = 240.0
 _PATIENCE_PER_JOB: Final = 0.5
 _LOOK: Final = 0.5  # seconds between two looks
-#: More, and writes to its SQLite fail so often that no copy comes through.
+#: With more, writes to its SQLite fail so often that no copy succeeds.
 _GLANCE_THREADS: Final = 2
 _STALL: Final = 3.0  # seconds; longer than a worker's read_timeout
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What came of a run.
+    """The result of a run.
 
-    :ivar violations: in plain words; none if all is right
-    :ivar figures: what happened, by what it is
+    :ivar violations: sentences; none if all checks passed
+    :ivar figures: counts of events, by name
     """
 
     violations: Sequence[str]
@@ -71,10 +71,10 @@ class Verdict:
 
 
 class Run(fixtures.Fixture):
-    """All that a run needs; :meth:`carry_out` does it.
+    """A run, which :meth:`carry_out` makes.
 
-    :param keep_directory: whether logs and data shall outlive it
-    :param report: is told, in plain words, what happens
+    :param keep_directory: whether logs and data are kept afterwards
+    :param report: called with sentences on what happens
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Run(fixtures.Fixture):
             keep_directory=self._keep_directory,
         )
         if self.plan.calm:
-            # The outages are the fleet's alone, so here there are none.
+            # Only the fleet sees the outages, so there are none here.
             options = dataclasses.replace(
                 options,
                 glance_database_urls=self.store.glance_urls(),
@@ -130,7 +130,7 @@ class Run(fixtures.Fixture):
         )
 
     def carry_out(self) -> Verdict:
-        """Let it happen, wait for the last job, and look at it all."""
+        """Carry out the plan, wait for the last job, and check the result."""
         begin = time.monotonic()
         with use.Watch(self._users_of_resources()) as watch:
             self._let_it_happen()
@@ -174,7 +174,7 @@ class Run(fixtures.Fixture):
             asking.join()
 
     def _users_of_resources(self) -> dict[str, Callable[[], use.Sample]]:
-        """Return whose use is watched: of a fleet that stays as it is."""
+        """Return the processes to watch, in a fleet that does not change."""
         if not self.plan.calm:
             return {}
         watched: dict[str, Callable[[], use.Sample]] = {
@@ -190,9 +190,9 @@ class Run(fixtures.Fixture):
     # Waiting.
 
     def wait_for_the_end(self) -> None:
-        """Wait until nothing is left to be done; the verdict tells the rest.
+        """Wait until all jobs have ended and their images are removed.
 
-        What a job could not remove is swept up when it is over.
+        The sweeper removes images that jobs could not remove.
         """
         patience = _PATIENCE + _PATIENCE_PER_JOB * len(self.plan.wishes)
         deadline = time.monotonic() + patience
@@ -203,7 +203,7 @@ class Run(fixtures.Fixture):
             time.sleep(_LOOK)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return all rows of the jobs' table."""
+        """Return all rows of the table of jobs."""
         with self._engine.connect() as connection:
             found = connection.execute(sa.text("SELECT * FROM jobs"))
             return [dict(row) for row in found.mappings()]
@@ -229,7 +229,8 @@ class Run(fixtures.Fixture):
         while page:
             answer = client.get(page).json()
             for image in answer["images"]:
-                # With this query an administrator is shown those, too.
+                # With this query an administrator gets those of all tenants,
+                # too.
                 if image["status"] != "deleted":
                     yield image
             page = answer.get("next")
@@ -275,7 +276,7 @@ class Run(fixtures.Fixture):
         }
 
     def _tracebacks(self) -> int:
-        """How many there are in the workers' logs."""
+        """Return the number of tracebacks in the workers' logs."""
         return sum(
             worker.log_path.read_text(errors="replace").count("Traceback")
             for worker in self.fleet.started
@@ -283,12 +284,12 @@ class Run(fixtures.Fixture):
 
 
 def _is_pending(row: Mapping[str, Any]) -> bool:
-    """Tell whether something is still to be done about a job."""
+    """Tell whether a job has not ended, or has an image to be removed."""
     return row["status"] not in fence.FINAL or bool(row["reserved_image_id"])
 
 
 def _taken(log: Iterable[audit.Write]) -> int | None:
-    """How often a job was taken from its worker; None if none can tell."""
+    """Return how often jobs were taken from a worker; None if unknown."""
     steps = [
         fence.Step(write, write.old, write.new)
         for write in log

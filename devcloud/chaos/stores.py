@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The databases that a fleet is tried on, and what can befall them."""
+"""The databases of a run, and their outages."""
 
 import itertools
 import pathlib
@@ -32,9 +32,9 @@ _PATIENCE = 2.0  # seconds for a lock
 
 
 class Store(fixtures.Fixture):
-    """A database of our own.
+    """The database of a run.
 
-    :ivar url: as the API uses it
+    :ivar url: for the API
     """
 
     url: str
@@ -47,36 +47,36 @@ class Store(fixtures.Fixture):
     def url_of(self, worker: str) -> str:
         """Return the URL that a worker uses.
 
-        Where there are users, each worker is one, so that the database's log
-        tells who wrote what.
+        If the database has users, each worker is one, so that the log of
+        writes names the worker.
         """
         return self.url
 
     def glance_urls(self) -> dict[str, str]:
-        """Make databases for the Glances; return them by region.
+        """Create databases for the Glances; return their URLs by region.
 
-        There are none where Glances have SQLite files of their own.
+        There are none if the Glances use SQLite files.
         """
         return {}
 
     def begin_outage(self, kind: str) -> None:
-        """Let it serve no more, or only read.
+        """Make the database unavailable, or read-only.
 
         :param kind: ``stop``, ``kill`` or ``freeze``
         """
         raise NotImplementedError
 
     def end_outage(self) -> None:
-        """Let it serve, whatever befell it."""
+        """Make the database available again after any outage."""
         raise NotImplementedError
 
     def connections(self) -> int | None:
-        """Return how many connections there are; None if none can tell."""
+        """Return the number of connections; None if it is not known."""
         return None
 
 
 class SQLite(Store):
-    """An SQLite file: all that can befall it is that another one writes."""
+    """An SQLite file, whose only outage is another process that locks it."""
 
     def _setUp(self) -> None:
         directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
@@ -96,8 +96,8 @@ class SQLite(Store):
         try:
             self._writer.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError:
-            # A worker that was halted amid a write has it locked; nobody but
-            # us lets it go on.
+            # A worker that was halted in a write keeps the file locked until
+            # we resume it.
             self.end_outage()
 
     def end_outage(self) -> None:
@@ -149,13 +149,13 @@ class OnServer(Store):
 
 
 class MariaDB(OnServer):
-    """On a MariaDB."""
+    """A database on a MariaDB."""
 
     server_class = mariadb.MariaDB
 
 
 class PostgreSQL(OnServer):
-    """On a PostgreSQL."""
+    """A database on a PostgreSQL."""
 
     server_class = postgresql.PostgreSQL
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Carries out what the plan says is to befall fleet, cloud and database."""
+"""Carries out the failures of the plan."""
 
 import signal
 import time
@@ -26,11 +26,11 @@ from devcloud.chaos import stores
 
 
 class Trouble:
-    """All that is done to those who work.
+    """The failures of a run.
 
-    :param relays: that lead to the regions
-    :param harm: that these do to requests
-    :param report: is told what is done
+    :param relays: the proxies before the regions' Glances
+    :param harm: the faults of these proxies
+    :param report: called with a sentence on each step
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Trouble:
         self._report = report
 
     def run(self, todo: plan.Plan) -> None:
-        """Do it all, to the end of the plan's time, and make it good."""
+        """Carry out all steps until the plan's end, then end all failures."""
         begin = time.monotonic()
         for harm in self._harm.values():
             harm.odds = {} if todo.calm else plan.ODDS
@@ -64,7 +64,7 @@ class Trouble:
             self.make_good()
 
     def make_good(self) -> None:
-        """End whatever still lasts."""
+        """End all failures that still last."""
         for harm in self._harm.values():
             harm.odds = {}
         for relay in self._relays.values():

@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What workers use while they work, and whether it grows.
+"""Samples the resources that workers use, and checks that none grows.
 
-Nothing may: a worker runs for months.
+A worker runs for months, so no use may grow with time.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ Sample = Mapping[str, float]
 
 MEBIBYTE: Final = 1 << 20
 
-#: How much more of each, beyond one part in twenty, is not called growth.
+#: The increase of each resource, beyond 5 %, that does not count as growth.
 _SLACK: Final[Sample] = {
     "MiB of memory": 2.0,
     "threads": 2,
@@ -45,9 +45,9 @@ _LEAST: Final = 40  # samples that a judgement takes
 
 
 def of_process(pid: int) -> dict[str, float]:
-    """Return what a process uses.
+    """Return the resources that a process uses.
 
-    :raises OSError: if it is not there any more
+    :raises OSError: if the process has ended
     """
     directory = pathlib.Path(f"/proc/{pid}")
     status = dict(
@@ -63,7 +63,7 @@ def of_process(pid: int) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Course:
-    """How much of something was used, over time.
+    """The use of one resource over time.
 
     :ivar values: one for each sample
     """
@@ -72,7 +72,7 @@ class Course:
 
     @property
     def early(self) -> float:
-        """The median of the second quarter; the first one is for warming."""
+        """The median of the second quarter; the first one is the warm-up."""
         return self._median(1)
 
     @property
@@ -87,7 +87,7 @@ class Course:
         )
 
     def grows(self, slack: float) -> bool:
-        """Tell whether there is more of it late than early."""
+        """Tell whether the late median exceeds the early one."""
         return self.late > self.early * _GROWTH + slack
 
     def __str__(self) -> str:
@@ -98,9 +98,10 @@ class Course:
 
 
 class Watch:
-    """Samples from entering to leaving it.
+    """A context that takes samples while it is open.
 
-    :param subjects: what to sample, by name; each may end with an OSError
+    :param subjects: functions that return a sample, by name; each may raise
+        OSError
     """
 
     def __init__(self, subjects: Mapping[str, Callable[[], Sample]]) -> None:
@@ -129,7 +130,7 @@ class Watch:
             self.sample()
 
     def sample(self) -> None:
-        """Take a sample of each subject; one that ended shows by few."""
+        """Take a sample of each subject that has not ended."""
         for name, ask in self._subjects.items():
             try:
                 self._samples[name].append(ask())
@@ -137,7 +138,7 @@ class Watch:
                 continue
 
     def courses(self) -> Mapping[str, Course]:
-        """Return how each went that has enough samples."""
+        """Return the course of each resource that has enough samples."""
         return {
             f"{name}: {what}": Course([sample[what] for sample in samples])
             for name, samples in self._samples.items()
@@ -146,7 +147,7 @@ class Watch:
         }
 
     def violations(self) -> Iterator[str]:
-        """Yield what has grown, or could not be judged, in plain words."""
+        """Yield a sentence for each resource that grew, or has few samples."""
         for name, samples in self._samples.items():
             if len(samples) < _LEAST:
                 yield f"{name}: {len(samples)} samples are too few"

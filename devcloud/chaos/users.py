@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The users: they have images, ask for copies, and cancel some."""
+"""The users of a run: they ask for copies of images, and cancel some."""
 
 import collections
 import concurrent.futures
@@ -37,10 +37,10 @@ _PAUSE: Final = 0.3  # seconds before asking again
 
 
 class Users:
-    """All users, and what they were told.
+    """All users, and the answers that they got.
 
-    :ivar asks: what was asked for so far
-    :ivar errors: answers that no user should ever get
+    :ivar asks: the copies that were asked for
+    :ivar errors: answers that no user should get
     """
 
     def __init__(self, running: cloud.Cloud, todo: plan.Plan) -> None:
@@ -57,7 +57,7 @@ class Users:
 
     @property
     def answers(self) -> Mapping[str, int]:
-        """How often which answer came."""
+        """The number of answers by kind."""
         with self._lock:
             return dict(self._answers)
 
@@ -99,10 +99,10 @@ class Users:
                 )
         raise RuntimeError(f"{source.name} could not be uploaded")
 
-    # What they do in a run.
+    # The users' requests.
 
     def run(self, wishes: Sequence[plan.Wish]) -> None:
-        """Ask for all, each at its time, and wait for clear answers."""
+        """Ask for each copy at its time, and wait for clear answers."""
         begin = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
             asking = []
@@ -115,7 +115,7 @@ class Users:
                 each.result()
 
     def stop(self) -> None:
-        """Ask for nothing any more."""
+        """Stop asking."""
         self._stopped.set()
 
     def _fulfil(self, wish: plan.Wish) -> None:
@@ -131,7 +131,7 @@ class Users:
             self._cancel(ask, who)
 
     def _ask(self, ask: outcome.Ask, who: int) -> None:
-        """Ask until it is clear that there is a job."""
+        """Ask for a copy until it is clear that there is a job."""
         body = {
             "image_id": ask.source.image_id,
             "tenant_id_dst": ask.tenant_id,
@@ -145,13 +145,13 @@ class Users:
                 ask.job_id = answer.json()["job_id"]
                 return
             elif "already under way" in answer.text and ask.unclear:
-                # One of the answers that did not tell was a yes.
+                # One of the unclear requests has created the job.
                 return
             self._stopped.wait(_PAUSE)
         self._complain(f"nobody would copy {ask.copy}")
 
     def _cancel(self, ask: outcome.Ask, who: int) -> None:
-        """Cancel until it is clear that the job is canceled, or too far."""
+        """Cancel a job until it is clear that it is canceled or over."""
         ask.canceled = True
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline and not self._stopped.is_set():

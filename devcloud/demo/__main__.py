@@ -42,12 +42,12 @@ from devcloud.demo import shell
 from devcloud.demo import subject as demo_subject
 from devcloud.demo import terminal
 
-# All of them end the demonstration in good order.
+# Each of these signals stops the demonstration cleanly.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def start_cloud(options: argparse.Namespace) -> cloud.Cloud:
-    """Return a cloud that is ready to be started on the wanted ports."""
+    """Return the cloud for the chosen ports, not started yet."""
     return cloud.Cloud(
         cloud.Options(
             keystone_port=options.keystone_port or None,
@@ -107,7 +107,7 @@ def request_copy(replicated: cloud.Cloud, image: images.Image) -> str:
 
 
 def show_job(replicated: cloud.Cloud, job_id: str) -> None:
-    """Print a job as the API has it."""
+    """Print a job as the API shows it."""
     client = replicated.jobs_client(demo.SOURCE, demo.USER)
     terminal.step("The job, as the API shows it.")
     terminal.say(json.dumps(client.get(f"/jobs/{job_id}").json(), indent=2))
@@ -118,7 +118,7 @@ def copy_and_compare(
     subject: demo_subject.Subject,
     options: argparse.Namespace,
 ) -> bool:
-    """Go through all steps; return whether the copy is a true one."""
+    """Make all steps; return whether the copy equals the source."""
     terminal.step("Starting a worker.")
     worker = replicated.start_worker()
     source = upload(replicated, subject)
@@ -142,11 +142,11 @@ def copy_and_compare(
 
 
 def run(options: argparse.Namespace) -> bool:
-    """Start the cloud, go through all steps, and stop it again."""
+    """Start the cloud, make all steps, and stop it again."""
     with contextlib.ExitStack() as stack:
         terminal.step("Starting Keystone and, in two regions, Glance.")
         replicated = stack.enter_context(start_cloud(options))
-        # From here on a second Ctrl-C shall not interrupt the stopping.
+        # From here on a second Ctrl-C does not interrupt the clean-up.
         stack.callback(announce_stop)
         terminal.say(f"    Keystone listens on {replicated.auth_url}")
         for region in cloud.REGIONS:
@@ -158,21 +158,21 @@ def run(options: argparse.Namespace) -> bool:
 
 
 def announce_stop() -> None:
-    """Say that all is stopped now, and see it through."""
+    """Print that everything is being stopped, and ignore further signals."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     terminal.step("Stopping all that was started.")
 
 
 def interrupt(number: int, frame: types.FrameType | None) -> None:
-    """Treat a signal as Ctrl-C, so that what was started is stopped."""
+    """Treat a signal as Ctrl-C, so that all processes are stopped."""
     raise KeyboardInterrupt
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demonstration.
 
-    :returns: the exit status: 0 for a true copy, 1 otherwise, 2 when a port
+    :returns: the exit status: 0 for a right copy, 1 otherwise, 2 when a port
         is taken, 130 after Ctrl-C
     """
     options = demo_arguments.parse(arguments, __doc__)

@@ -20,7 +20,7 @@ from devcloud import demo
 
 
 def existing_file(text: str) -> pathlib.Path:
-    """Parse the path of a file that can be read."""
+    """Parse the path of a readable file."""
     path = pathlib.Path(text)
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"{text} is not a file")
@@ -70,7 +70,7 @@ def parse(
 
 
 def add_port_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add an option for each port that is listened on."""
+    """Add an option for each port of the cloud."""
     defaults = {"keystone": 5000, demo.SOURCE: 9292, demo.DESTINATION: 9393}
     for service, port in defaults.items():
         parser.add_argument(

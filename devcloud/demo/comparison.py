@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Holds the copy against what was uploaded."""
+"""Compares the copy with the uploaded image."""
 
 import dataclasses
 import itertools
@@ -46,7 +46,7 @@ COMPARED = (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One thing that must be the same on both sides."""
+    """A property that must be the same on both sides."""
 
     what: str
     source: str
@@ -54,7 +54,7 @@ class Row:
 
     @property
     def same(self) -> bool:
-        """Whether both sides are alike."""
+        """Whether both sides are equal."""
         return self.source == self.copy
 
 
@@ -64,7 +64,7 @@ def compare(
     source: images.Image,
     copy_id: str,
 ) -> list[Row]:
-    """Download the copy, and hold it against what was uploaded."""
+    """Download the copy, and compare it with the uploaded image."""
     terminal.step(
         f"Downloading the copy from {demo.DESTINATION}, and comparing."
     )

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Follows a job, and draws how far it is."""
+"""Follows a job, and draws its progress."""
 
 import sys
 import time
@@ -30,7 +30,7 @@ BAR_WIDTH = 40
 
 
 class DemoError(Exception):
-    """Something did not go as the demonstration says it goes."""
+    """A step of the demonstration failed."""
 
 
 def watch(
@@ -39,7 +39,7 @@ def watch(
     job_id: str,
     timeout: float,
 ) -> Iterator[Job]:
-    """Yield the job again and again until it is final.
+    """Yield the job repeatedly until it is final.
 
     :param timeout: seconds
     :raises DemoError: when it is not final by then, cannot be read, or the
@@ -62,7 +62,7 @@ def watch(
 
 
 def bar(job: Job) -> str:
-    """Draw how far a job is."""
+    """Return the progress bar of a job."""
     percent = job["copy_progress"]
     full = BAR_WIDTH * percent // 100
     drawn = "#" * full + "." * (BAR_WIDTH - full)
@@ -70,7 +70,7 @@ def bar(job: Job) -> str:
 
 
 def draw(job: Job, shown: Job | None) -> None:
-    """Draw the bar of a job below, or on a terminal over, the last one.
+    """Print the bar of a job; on a terminal it replaces the last one.
 
     :param shown: the job as it was drawn last, or None
     """

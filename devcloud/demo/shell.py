@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What somebody types to use the cloud of the demonstration."""
+"""The commands with which a user can use the cloud of the demonstration."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ from devcloud.demo import terminal
 
 
 def environment(replicated: cloud.Cloud) -> dict[str, str]:
-    """Return the variables that let a client act as the user."""
+    """Return the environment variables for clients of the user."""
     return {
         "OS_IDENTITY_API_VERSION": "3",
         "OS_AUTH_URL": replicated.auth_url,
@@ -58,7 +58,7 @@ def curl_lines(replicated: cloud.Cloud, job: progress.Job) -> list[str]:
 
 
 def keep(replicated: cloud.Cloud, job: progress.Job) -> None:
-    """Say how to use the cloud, and leave it up until Ctrl-C."""
+    """Print how to use the cloud, and keep it running until Ctrl-C."""
     terminal.step(
         "The cloud stays up. These let you act as alice in another shell:"
     )

@@ -47,7 +47,7 @@ def detect_format(path: pathlib.Path) -> str:
 
 
 def prepare(options: argparse.Namespace, directory: pathlib.Path) -> Subject:
-    """Take the file that was given, or make one."""
+    """Return the file that was given, or create one."""
     path = options.image
     if path is None:
         terminal.step(f"Making a qcow2 image of {options.size} MiB.")

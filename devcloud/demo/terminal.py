@@ -10,14 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Tells what the demonstration does."""
+"""Prints the steps of the demonstration."""
 
 
 def say(text: str = "") -> None:
-    """Print a paragraph at once, also into a pipe."""
+    """Print a paragraph, and flush it."""
     print(text, flush=True)
 
 
 def step(text: str) -> None:
-    """Announce what comes next."""
+    """Print the heading of a step."""
     say(f"\n==> {text}")
