@@ -35,7 +35,7 @@ from image_replicator.tests.functional.cloud import base
 
 VERSION: Final = "OpenStack-API-Version"
 
-#: Callers at the same time.
+#: The number of callers at the same time.
 CROWD = 12
 
 Result = TypeVar("Result")
@@ -47,7 +47,7 @@ class ApiTestCase(base.CloudTestCase):
     def copy(
         self, image_id: str, tenant: str = "destination", **kwargs: Any
     ) -> requests.Response:
-        """Ask for a copy, whatever the answer.
+        """Request a copy, and return the answer.
 
         :param tenant: the name of a project
         """
@@ -56,14 +56,14 @@ class ApiTestCase(base.CloudTestCase):
     def copy_to(
         self, image_id: str, tenant_id: str, **kwargs: Any
     ) -> requests.Response:
-        """Ask for a copy into a tenant of any id."""
+        """Request a copy into the tenant with an id."""
         body = {"image_id": image_id, "tenant_id_dst": tenant_id}
         return self.request("POST", "/jobs", json=body, **kwargs)
 
     def request_1_1(
         self, method: str, path: str, **kwargs: Any
     ) -> requests.Response:
-        """Send a request that speaks version 1.1."""
+        """Send a request for version 1.1."""
         headers = {VERSION: "image-replicator 1.1"}
         return self.request(method, path, headers=headers, **kwargs)
 
@@ -74,7 +74,7 @@ class ApiTestCase(base.CloudTestCase):
         project: str = "source",
         **values: str,
     ) -> requests.Response:
-        """Ask for a copy in version 1.1, whatever the answer.
+        """Request a copy in version 1.1, and return the answer.
 
         :param project: of the token
         :param values: of the body, beyond version 1.0
@@ -94,7 +94,7 @@ class ApiTestCase(base.CloudTestCase):
         return job
 
     def retry(self, job_id: str, **kwargs: Any) -> requests.Response:
-        """Ask for another run of a job, whatever the answer."""
+        """Request another run of a job, and return the answer."""
         path = f"/jobs/{job_id}/action"
         return self.request_1_1("POST", path, json={"retry": {}}, **kwargs)
 
@@ -107,9 +107,9 @@ class ApiTestCase(base.CloudTestCase):
         url: str | None = None,
         **kwargs: Any,
     ) -> requests.Response:
-        """Send a request without a session: with any token, or with none.
+        """Send a request without a session, with any token or with none.
 
-        :param url: where the API is; None is in the Glance of region ot1
+        :param url: of the API; None for that in the Glance of region ot1
         """
         headers = {"Accept": "application/json", **kwargs.pop("headers", {})}
         if token is not None:
@@ -125,9 +125,9 @@ class ApiTestCase(base.CloudTestCase):
             )
 
     def new_token(self, user: str = "alice", **scope: Any) -> str:
-        """Return a token that nobody else has.
+        """Return a new token.
 
-        :param scope: of the token, as keystoneauth has it
+        :param scope: of the token, as keystoneauth's arguments
         """
         known = self.cloud.user(user)
         auth = v3.Password(
@@ -198,7 +198,7 @@ class ApiTestCase(base.CloudTestCase):
     def take_down(self, region: str) -> None:
         """Stop a region's Glance until the test ends, and have it noticed.
 
-        For some seconds the API goes by what it knows.
+        The API keeps its last result for some seconds.
         """
         glance = self.cloud.glances[region]
         self.addCleanup(glance.start)
@@ -221,7 +221,7 @@ class ApiTestCase(base.CloudTestCase):
         return False
 
     def count_jobs(self) -> int:
-        """Return how many jobs there are, of all tenants."""
+        """Return the number of jobs of all tenants."""
         engine = sa.create_engine(self.cloud.database_url)
         with engine.connect() as connection:
             count = sa.select(sa.func.count()).select_from(models.Job)
@@ -239,9 +239,9 @@ class ApiTestCase(base.CloudTestCase):
     def assert_error(
         self, status: int, reply: requests.Response, *words: str
     ) -> None:
-        """Check for an error as the old client parses it.
+        """Check that an answer is an error in the old client's format.
 
-        :param words: what its message says
+        :param words: a part of its message
         """
         self.assertEqual(status, reply.status_code, reply.text)
         self.assertEqual({"error"}, set(reply.json()))

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the tests on a real cloud share: one cloud per process, and a client.
+"""Base of the tests on a real cloud, of which each process has one.
 
-Starting a cloud takes ten seconds, so all tests of a process use the same.
-Each leaves it without jobs and workers; images and projects are its own.
+Starting a cloud takes ten seconds, so all tests of a process share it. Each
+test leaves it without jobs and workers, and has its own images and projects.
 """
 
 import atexit
@@ -38,14 +38,14 @@ from devcloud import proxy
 from devcloud import services
 from image_replicator.db import models
 
-#: Seconds for a job to come to its end; only ever waited when a test fails.
+#: Seconds within which a job must end.
 PATIENCE = 60
 
 #: Seconds for which a proxy holds a connection: longer than any test waits, so
 #: that nothing but the worker itself can end what is held.
 HOLD = 10 * PATIENCE
 
-#: Of an image that is held in the middle of its upload.
+#: The data of an image that is held in the middle of its upload.
 DATA = bytes(range(256)) * 65536
 
 
@@ -61,7 +61,7 @@ def shared_cloud() -> cloud.Cloud:
 class CloudTestCase(testtools.TestCase):
     """A test on the shared cloud.
 
-    :cvar options: of a cloud of its own, for each test; None: the shared one
+    :cvar options: of a cloud for each test; None for the shared one
     :ivar cloud: the two regions
     """
 
@@ -80,16 +80,16 @@ class CloudTestCase(testtools.TestCase):
         engine = sa.create_engine(self.cloud.database_url)
         with engine.begin() as connection:
             connection.execute(sa.delete(models.Job))
-            # Those that were killed did not say goodbye.
+            # Killed workers have not removed their rows.
             connection.execute(sa.delete(models.Worker))
         engine.dispose()
 
     def start_worker(self, **overrides: Any) -> process.Process:
         """Start a worker that looks for jobs often; it ends with the test.
 
-        Unless told otherwise it tries once, so that failures are seen, and
-        reads with one stream, so that a proxy sees all of an image pass. What
-        a Glance that is busy keeps it from removing it soon tries again.
+        By default it makes one attempt, so that failures are seen, and reads
+        with one stream, so that a proxy sees all bytes of an image. It soon
+        tries again to remove images that a busy Glance did not remove.
         """
         overrides["transfer"] = {
             "max_streams": 1,
@@ -115,7 +115,7 @@ class CloudTestCase(testtools.TestCase):
         )
 
     def relay(self, region: str) -> proxy.Proxy:
-        """Let workers reach a region through a proxy until the test ends.
+        """Route workers to a region through a proxy until the test ends.
 
         To be called before they start: they keep the catalogue they read.
         """
@@ -124,7 +124,7 @@ class CloudTestCase(testtools.TestCase):
         return relay
 
     def route(self, region: str, relay: services.Relay) -> None:
-        """Let workers reach a region through a relay until the test ends.
+        """Route workers to a region through a relay until the test ends.
 
         To be called before they start: they keep the catalogue they read.
 
@@ -136,7 +136,7 @@ class CloudTestCase(testtools.TestCase):
     def wait_until(
         self, holds: Callable[[], Any], what: str, patience: float = PATIENCE
     ) -> Any:
-        """Wait until a condition holds, and return what it returned."""
+        """Wait until a function returns a true value, and return it."""
         deadline = time.monotonic() + patience
         while not (value := holds()):
             if time.monotonic() > deadline:
@@ -151,12 +151,12 @@ class CloudTestCase(testtools.TestCase):
         )
 
     def images_in(self, region: str) -> dict[str, dict[str, Any]]:
-        """Return all tenants' images of a region, by their ids."""
+        """Return the images of all tenants in a region, by id."""
         images = self.cloud.images(region, "admin", "admin").list()
         return {image["id"]: image for image in images}
 
     def stamp(self, image_id: str, properties: dict[str, str]) -> None:
-        """Give an image of ot1 properties behind Glance's back."""
+        """Set properties of an image of ot1 in Glance's database."""
         path = self.cloud.glances["ot1"].database
         with contextlib.closing(sqlite3.connect(path, timeout=30)) as database:
             database.executemany(
@@ -178,7 +178,7 @@ class CloudTestCase(testtools.TestCase):
         session: ksa_session.Session | None = None,
         **kwargs: Any,
     ) -> requests.Response:
-        """Send a request below the extension's base path; never raises.
+        """Send a request below the extension's base path; return any answer.
 
         :param path: behind the base path, such as ``/jobs``
         :param session: acts in place of a user and project
@@ -198,7 +198,7 @@ class CloudTestCase(testtools.TestCase):
     def ask_for_copy(
         self, image_id: str, tenant: str = "destination", **kwargs: Any
     ) -> str:
-        """Ask for a copy into a project; return the job's id."""
+        """Request a copy into a project; return the job's id."""
         body = {
             "image_id": image_id,
             "tenant_id_dst": self.cloud.project_id(tenant),
@@ -209,7 +209,7 @@ class CloudTestCase(testtools.TestCase):
         return job_id
 
     def cancel(self, job_id: str, **kwargs: Any) -> requests.Response:
-        """Ask for a job to be canceled."""
+        """Request the cancelation of a job."""
         return self.request("DELETE", f"/jobs/{job_id}", **kwargs)
 
     def job(self, job_id: str, **kwargs: Any) -> dict[str, Any]:
@@ -220,7 +220,7 @@ class CloudTestCase(testtools.TestCase):
         return job
 
     def job_row(self, job_id: str) -> Any:
-        """Return a job's row, for what version 1.0 does not show."""
+        """Return a job's row, for columns that version 1.0 does not show."""
         engine = sa.create_engine(self.cloud.database_url)
         try:
             with engine.connect() as connection:
@@ -233,10 +233,10 @@ class CloudTestCase(testtools.TestCase):
             engine.dispose()
 
     def wait_until_clean(self, job_id: str, before: Collection[str]) -> None:
-        """Wait until nothing is left of a job that is over.
+        """Wait until the images of a job that is over are removed.
 
         Glance on SQLite answers some writes with a 500, above all right after
-        an upload that broke off; the worker removes then what it can later.
+        an upload that broke off. The worker then removes the image later.
 
         :param before: the images that were in ot2 before the job.
         """
@@ -264,7 +264,7 @@ class CloudTestCase(testtools.TestCase):
 class HeldUploadTestCase(CloudTestCase):
     """A test in which something happens in the middle of an upload.
 
-    :ivar relay_to_ot2: what workers reach ot2 through
+    :ivar relay_to_ot2: the proxy between workers and ot2
     :ivar before: the images that were in ot2 before
     """
 
@@ -274,7 +274,7 @@ class HeldUploadTestCase(CloudTestCase):
         self.relay_to_ot2 = self.relay("ot2")
 
     def hold_upload(self) -> str:
-        """Have a worker that runs upload some of DATA; return its job's id."""
+        """Let a worker upload a part of DATA; return the job's id."""
         upload = proxy.Direction.UPLOAD
         self.relay_to_ot2.hold_after(1_000_000, upload)
         job_id = self.ask_for_copy(self.cloud.images("ot1").create(DATA)["id"])
@@ -282,11 +282,11 @@ class HeldUploadTestCase(CloudTestCase):
         return job_id
 
     def left_at_destination(self) -> set[str]:
-        """Return the ids of the images that have come to ot2."""
+        """Return the ids of new images in ot2."""
         return set(self.images_in("ot2")) - self.before
 
     def assert_right(self, job_id: str) -> None:
-        """The job has its image, whole, and there is no other."""
+        """Check that the job's image is complete, and the only new one."""
         job = self.wait_for(job_id, "replicated", "error", "canceled")
         self.assertEqual("replicated", job["status"])
         image_id = job["destination_image_id"]

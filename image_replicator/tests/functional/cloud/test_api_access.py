@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Who gets in, and who may do what, by Keystone's real tokens."""
+"""Authentication and policy, with Keystone's real tokens."""
 
 import datetime
 from typing import Any
@@ -21,12 +21,12 @@ from oslo_utils import uuidutils
 from image_replicator.jobs import JobStatus
 from image_replicator.tests.functional.cloud import api_base
 
-#: A role that no rule of ours knows.
+#: A role that no rule has.
 _NO_ROLE = "bystander"
 
 
 class TestMatrix(api_base.ApiTestCase):
-    """Roles, tenants and operations, each with each."""
+    """All combinations of roles, tenants and operations."""
 
     #: By role and tenant: list, list all tenants', show, create, cancel,
     #: retry.
@@ -64,7 +64,7 @@ class TestMatrix(api_base.ApiTestCase):
     def create_user(self, role: str, tenant: str) -> None:
         """Create a user who has this role in this tenant.
 
-        Beyond it, everyone with a role may make images in the destination.
+        All users with a role may create images in the destination as well.
         """
         granted = (
             {} if role == _NO_ROLE else {"destination": "member", tenant: role}
@@ -98,7 +98,7 @@ class TestMatrix(api_base.ApiTestCase):
             self.request("GET", "/jobs", **who),
             self.request("GET", "/jobs?all_tenants=true", **who),
             self.request("GET", f"/jobs/{job_id}", **who),
-            # To the own tenant, in the other region.
+            # The copy is into the caller's tenant, in the other region.
             self.copy(self.image_id, tenant, **who),
             self.request("DELETE", f"/jobs/{job_id}", **who),
             self.retry(canceled, **who),
@@ -173,7 +173,7 @@ class TestTokens(api_base.ApiTestCase):
         self.assert_unauthorized(token)
 
     def test_token_that_expires(self) -> None:
-        """Known to be good a moment ago, and no longer."""
+        """The token was valid at the last request."""
         token = self.short_lived_token()
         self.assertEqual(200, self.send(token=token).status_code)
         self.wait_until(
@@ -260,7 +260,7 @@ class TestTokens(api_base.ApiTestCase):
 
 
 class TestApplicationCredentials(api_base.ApiTestCase):
-    """They act in one project, and nowhere else."""
+    """They are restricted to one project."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -292,7 +292,7 @@ class TestApplicationCredentials(api_base.ApiTestCase):
 
 
 class TestDestinationTenant(api_base.ApiTestCase):
-    """Nobody can put an image where the own token could not act."""
+    """A caller cannot copy into a tenant where its token has no rights."""
 
     def setUp(self) -> None:
         super().setUp()

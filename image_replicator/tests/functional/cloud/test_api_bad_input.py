@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Bad input through a real server: never a 500, and nothing is written."""
+"""Bad input through a real server gets no 500 and creates no job."""
 
 import json
 import re
@@ -43,10 +43,10 @@ class TestBadInput(api_base.ApiTestCase):
     def exchange(
         self, method: str, target: str, headers: str = "", body: bytes = b""
     ) -> int:
-        """Send bytes as no library would; return the status of the answer.
+        """Send raw bytes; return the status of the answer.
 
-        :param target: path and query as they go over the wire, in Latin-1
-        :returns: 0 where the server hangs up without an answer
+        :param target: path and query as they are sent, in Latin-1
+        :returns: 0 if the server closes the connection without an answer
         """
         head = (
             f"{method} {target} HTTP/1.1\r\n"
@@ -83,8 +83,8 @@ class TestBadInput(api_base.ApiTestCase):
         ).encode()
 
     def test_paths(self) -> None:
-        # One that is not UTF-8 does not come as far as us: Glance's own
-        # version negotiation fails with it.
+        # A path that is not UTF-8 does not reach us, as it makes Glance's own
+        # version negotiation fail.
         for target in (
             f"{_JOBS}/",
             f"{_JOBS}//",
@@ -100,7 +100,7 @@ class TestBadInput(api_base.ApiTestCase):
             self.assertEqual(404, self.exchange("GET", target), target)
 
     def test_path_of_8_kib_is_no_failure(self) -> None:
-        """uWSGI takes no more than 4 KiB of headers, and hangs up."""
+        """uWSGI closes the connection after 4 KiB of headers."""
         status = self.exchange("GET", f"{_JOBS}/" + "x" * 8192)
         self.assertIn(status, (0, 404, 414, 431))
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Asking for a copy: which image, to which region, and only once."""
+"""Requests for copies: images, regions and duplicates."""
 
 import collections
 import json
@@ -35,14 +35,14 @@ class TestSourceImage(api_base.ApiTestCase):
                 "tenant_id_dst": self.cloud.project_id("destination"),
             }
         ).encode()
-        # requests sends what has no length in chunks.
+        # requests sends a body without a length in chunks.
         chunks = iter([body[:10], body[10:]])
         token = self.cloud.token()
         reply = self.send("POST", token=token, data=chunks)
         self.assertEqual(202, reply.status_code, reply.text)
 
     def test_links_do_not_take_the_host_of_the_request(self) -> None:
-        """Glance's own middleware would complete a path with it."""
+        """Glance's middleware would add it to a path."""
         host = {"Host": "evil.example.com", "X-Forwarded-Host": "evil.too"}
         token = self.cloud.token()
         versions = self.send(path="", token=token, headers=host)
@@ -139,7 +139,7 @@ class TestSourceImage(api_base.ApiTestCase):
             self.assert_error(409, self.copy(image_id), name)
 
     def test_image_that_may_not_be_downloaded(self) -> None:
-        """Glance's own policy decides, and it is asked each time."""
+        """Glance's policy is checked at each request."""
         image_id = self.create(name="secret")
         self.addCleanup(self.let_download, _default_rule("download_image"))
         self.let_download("!")
@@ -149,21 +149,21 @@ class TestSourceImage(api_base.ApiTestCase):
         self.assertEqual(202, self.copy(image_id).status_code)
 
     def let_download(self, rule: str) -> None:
-        """Set Glance's rule; it sees that its policy file has changed."""
+        """Change the rule in the policy file, which Glance reads again."""
         directory = self.cloud.glances["ot1"].directory
         rules = json.dumps({"download_image": rule})
         (directory / "policy.yaml").write_text(rules)
 
 
 def _default_rule(name: str) -> str:
-    """Return a rule as Glance ships it."""
+    """Return the default of a rule of Glance."""
     (rule,) = (rule for rule in glance_rules() if rule.name == name)
     default: str = rule.check_str
     return default
 
 
 class TestRegion(api_base.ApiTestCase):
-    """Where a copy goes."""
+    """The destination region of a copy."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -209,14 +209,14 @@ class TestRegion(api_base.ApiTestCase):
         self.take_down("ot2")
         self.assert_error(409, self.copy(self.image_id), "ot2", "try again")
         self.assertEqual(0, self.count_jobs())
-        # Within the own region nobody cares.
+        # The quota does not matter within one region.
         tenant = self.new_project(tags=["region:ot1"])
         reply = self.copy(self.image_id, tenant)
         self.assertEqual("ot1", self.region_of(reply))
 
 
 class TestDouble(api_base.ApiTestCase):
-    """Only one copy of the same to the same place at a time."""
+    """Only one active job may make the same copy."""
 
     def test_many_ask_at_once_and_one_is_served(self) -> None:
         image_id = self.cloud.images("ot1").create()["id"]

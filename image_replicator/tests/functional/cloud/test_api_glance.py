@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Glance's own API, through the pipeline that the extension is in."""
+"""Glance's own API, through the pipeline with the extension."""
 
 import hashlib
 import io
@@ -34,7 +34,7 @@ class TestGlance(api_base.ApiTestCase):
         )
 
     def live(self, client: Any) -> None:
-        """An image's whole life, by the users' client."""
+        """Create, use and delete an image with python-glanceclient."""
         data = uuidutils.generate_uuid().encode() * 1000
         name = uuidutils.generate_uuid()
         image_id = client.images.create(
@@ -64,7 +64,7 @@ class TestGlance(api_base.ApiTestCase):
         job_id = self.ask_for_copy(image_id)
 
         def act(number: int) -> None:
-            # One writes; Glance's SQLite takes no more.
+            # Only one thread writes, as Glance's SQLite allows no more.
             if number == 0:
                 self.live(client)
             elif number % 2:

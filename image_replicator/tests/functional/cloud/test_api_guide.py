@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""The user's guide, followed to the letter."""
+"""The commands of the user's guide, one after the other."""
 
 import json
 import pathlib
@@ -44,7 +44,7 @@ class TestGuide(api_base.ApiTestCase):
         self.commands = [textwrap.dedent(block) for block in blocks]
 
     def run_next(self, **variables: str) -> str:
-        """Run the guide's next command, and return what it prints."""
+        """Run the guide's next command, and return its output."""
         command = self.commands.pop(0)
         done = subprocess.run(
             ["sh", "-euc", f"{command.rstrip()} --fail"],

@@ -25,7 +25,7 @@ class TestLimits(api_base.ApiTestCase):
     )
 
     def test_both(self) -> None:
-        """One test, as the cloud takes a while to start."""
+        """This is one test, as its cloud takes some time to start."""
         images = self.cloud.images("ot1")
         large = images.create(b"01234567890")["id"]
         for reply in (self.copy(large), self.copy_1_1(large)):
@@ -38,7 +38,7 @@ class TestLimits(api_base.ApiTestCase):
         self.check_another_run(job_id, second)
 
     def check_another_run(self, job_id: str, image_id: str) -> None:
-        """It counts as a new job does."""
+        """A retry counts as a new job does."""
         self.assertEqual(204, self.cancel(job_id).status_code)
         worker = self.start_worker()
         self.wait_for(job_id, "canceled")
@@ -46,7 +46,7 @@ class TestLimits(api_base.ApiTestCase):
         self.ask_for_copy(image_id)
         self.assert_error(413, self.retry(job_id), "1 active jobs")
         self.assertEqual("canceled", self.job(job_id)["status"])
-        # Another tenant may have as many.
+        # Another tenant has its own limit.
         theirs = self.cloud.images("ot1", "alice", "destination")
         reply = self.copy(
             theirs.create(b"")["id"], "source", project="destination"

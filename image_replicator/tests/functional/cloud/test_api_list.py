@@ -69,7 +69,7 @@ class TestOrder(ListTestCase):
         self.assertEqual(ids, self.ids("?sort_dir=asc"))
 
     def test_every_key_sorts_and_pages_through_every_job_once(self) -> None:
-        """Keys are equal for many of the jobs: their ids decide."""
+        """Many of the jobs have equal keys, and are sorted by id."""
         statuses = list(JobStatus)
         ids = self.add_jobs(
             *(

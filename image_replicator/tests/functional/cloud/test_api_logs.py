@@ -32,7 +32,7 @@ class TestLogs(api_base.ApiTestCase):
         self.assertIn(request_id, line)
 
     def test_what_glance_logs_when_asked_has_the_request_s_id(self) -> None:
-        """It has something to say of an image whose file is gone."""
+        """Glance logs an image whose file is missing."""
         image_id = self.cloud.images("ot1").create()["id"]
         directory = self.cloud.glances["ot1"].directory
         (file,) = directory.rglob(image_id)
@@ -76,7 +76,7 @@ class TestSecrets(api_base.ApiTestCase):
             self.assertNotIn(secret, rows, name)
 
     def make_requests(self, token: str) -> None:
-        """Of each kind: what is refused is what is logged."""
+        """Make requests of each kind, as refused requests are logged."""
         image = self.cloud.images("ot1").create(name="secret-keeper")
         for project in ("source", "destination"):
             reply = self.copy(image["id"], project)
@@ -105,7 +105,7 @@ class TestSecrets(api_base.ApiTestCase):
         }
 
     def logs(self) -> Iterator[pathlib.Path]:
-        """Ours, and those of the Glances that we are loaded into."""
+        """Return the logs of the workers, and of the Glances with the API."""
         for path in self.cloud.directory.rglob("*.log"):
             if not path.name.startswith("keystone"):
                 yield path

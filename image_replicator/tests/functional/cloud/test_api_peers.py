@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Something else, or a stranger, where a region's image service should be."""
+"""Regions where something other than an image service answers."""
 
 from typing import ClassVar
 
@@ -27,10 +27,9 @@ _PAGE = "200 '<html>It works!</html>'"
 
 
 class TestPeers(api_base.ApiTestCase):
-    """One test, as it has a cloud of its own.
+    """This is one test, as it has a cloud of its own.
 
-    :cvar permanent: regions whose fault does not pass, and words that say
-        what it is
+    :cvar permanent: regions whose fault does not pass, with words of the error
     """
 
     options = cloud.Options()
@@ -55,7 +54,7 @@ class TestPeers(api_base.ApiTestCase):
         self.join("up", fronts.Nginx(), upstream)
 
     def join(self, region: str, front: fronts.Front, upstream: int) -> None:
-        """Let a region join whose image service is behind a front."""
+        """Add a region whose image service is behind a front."""
         self.useFixture(front)
         front.connect_to(upstream)
         client = self.keystone_client()
@@ -82,7 +81,7 @@ class TestPeers(api_base.ApiTestCase):
         self.assertEqual(202, reply.status_code, reply.text)
 
     def check_sources(self, image_id: str) -> None:
-        """Ask as the API that stands alone asks for a source image."""
+        """Request source images as the stand-alone API does."""
         for region, words in self.permanent.items():
             refused = self.assertRaises(
                 exception.Conflict, self.source(region).show, image_id
@@ -96,7 +95,7 @@ class TestPeers(api_base.ApiTestCase):
         self.assertEqual(image_id, self.source("up").show(image_id)["id"])
 
     def source(self, region: str) -> caller.SourceImages:
-        """Return a region's images, as alice sees them."""
+        """Return alice's client for source images of a region."""
         session = self.cloud.session()
         return caller.SourceImages(
             caller.ask_remote(

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Another run of a job: what it does, and who may ask for it."""
+"""Retries of jobs, and the rights that they need."""
 
 import collections
 from typing import Any
@@ -24,7 +24,7 @@ from image_replicator.tests.functional.cloud import api_base
 
 class TestRun(api_base.ApiTestCase):
     def assert_retried(self, job_id: str) -> None:
-        """Have a job run once more, and see it replicated."""
+        """Retry a job, and check that it is replicated."""
         reply = self.retry(job_id)
         self.assertEqual(202, reply.status_code, reply.text)
         self.assertEqual(b"", reply.content)
@@ -70,7 +70,7 @@ class TestRun(api_base.ApiTestCase):
 
 
 class RetryTestCase(api_base.ApiTestCase):
-    """Without a worker: whether a job is queued once more.
+    """Tests without a worker, of whether a job is queued again.
 
     :ivar image_id: an image
     :ivar job_id: a canceled job of it
@@ -105,7 +105,7 @@ class RetryTestCase(api_base.ApiTestCase):
 
 class TestWhichJobs(RetryTestCase):
     def test_job_whose_source_is_in_the_other_region(self) -> None:
-        """Both regions' APIs show it, and one can have it run once more."""
+        """Both regions' APIs show it, but only the source's can retry it."""
         reply = self.retry(self.job_id, region="ot2")
         self.assert_error(409, reply, "region ot1")
         self.assertEqual(202, self.retry(self.job_id).status_code)
@@ -118,7 +118,7 @@ class TestWhichJobs(RetryTestCase):
 
 
 class TestProof(RetryTestCase):
-    """Who asks has the rights that a new job takes, with the same token."""
+    """A retry needs the rights that a new job needs."""
 
     def new_member(self, role_in_destination: str | None = None) -> str:
         """Return a member of the source tenant.
@@ -167,7 +167,7 @@ class TestProof(RetryTestCase):
         self.assert_as_for_a_new_job(409, "deactivated")
 
     def test_image_that_is_not_shared_any_more(self) -> None:
-        """A job of a community image that its owner made private."""
+        """The job is of a community image that its owner made private."""
         owner = self.cloud.images("ot1", "alice", "destination")
         self.image_id = owner.create(visibility="community")["id"]
         self.job_id = self.add_job_that_is_over()

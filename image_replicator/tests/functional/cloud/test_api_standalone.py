@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The API on its own, beside a Glance that knows nothing of it."""
+"""The API as a service of its own, beside an unchanged Glance."""
 
 import pathlib
 import shutil
@@ -37,7 +37,7 @@ _SHIPPED = (
 class TestStandAlone(api_base.ApiTestCase):
     def setUp(self) -> None:
         super().setUp()
-        # Inside the cloud's, so that its logs are looked at for secrets.
+        # It is inside the cloud's, so that its logs are searched for secrets.
         self.directory = self.cloud.directory / uuidutils.generate_uuid()
         self.directory.mkdir()
         self.configure()
@@ -58,7 +58,7 @@ class TestStandAlone(api_base.ApiTestCase):
         credentials = dict(config["service_auth"])
         del credentials["valid_interfaces"]
         config["keystone_authtoken"] = credentials
-        # An operator who lets readers copy.
+        # This operator allows readers to copy.
         (self.directory / "policy.yaml").write_text(
             f'"{policy.CREATE}": "role:reader"\n"{policy.CANCEL}": "!"\n'
         )
@@ -82,7 +82,7 @@ class TestStandAlone(api_base.ApiTestCase):
         return self.ask("POST", "/jobs", user, json=body)
 
     def test_every_operation(self) -> None:
-        """One test, as the server takes a while to start."""
+        """This is one test, as the server takes some time to start."""
         self.check_refusals()
         image_id = self.cloud.images("ot1").create(name="cirros")["id"]
         body = {
@@ -95,7 +95,7 @@ class TestStandAlone(api_base.ApiTestCase):
         job = self.ask("GET", f"/jobs/{job_id}").json()
         self.assertEqual("cirros", job["source_image_name"])
         self.assertEqual("ot2", job["destination_region_id"])
-        # The one inside Glance shows the same.
+        # The API inside Glance shows the same.
         self.assertEqual(self.job(job_id), job)
         self.assertEqual([job], self.ask("GET", "/jobs").json())
         self.assertEqual(200, self.ask("GET", "").status_code)
@@ -112,13 +112,13 @@ class TestStandAlone(api_base.ApiTestCase):
         self.assert_error(400, reply, "not JSON")
 
     def check_policy(self, job_id: str) -> None:
-        """The operator's file counts here, and only here."""
+        """Check that the operator's policy file applies to this API only."""
         reply = self.ask("DELETE", f"/jobs/{job_id}")
         self.assert_error(403, reply)
         self.assertEqual(204, self.cancel(job_id).status_code)
 
     def check_source_images(self) -> None:
-        """Glance is asked over HTTP, as the caller."""
+        """Check that Glance is asked over HTTP, as the caller."""
         images = self.cloud.images("ot1", "alice", "destination")
         private = images.create()["id"]
         for image_id in (private, uuidutils.generate_uuid()):

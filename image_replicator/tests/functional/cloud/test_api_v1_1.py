@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Version 1.1: what a job shows, and what more can be asked for."""
+"""Version 1.1: the keys of a job, and the new operations."""
 
 import datetime
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Final
 from devcloud import proxy
 from image_replicator.tests.functional.cloud import api_base
 
-#: More than all buffers between worker and Glance can hold.
+#: More bytes than all buffers between worker and Glance can hold.
 DATA: Final = bytes(range(256)) * 65536
 
 _KEYS_1_0: Final = {
@@ -39,14 +39,14 @@ _KEYS_1_0: Final = {
 
 class ShownTestCase(api_base.ApiTestCase):
     def show(self, job_id: str) -> dict[str, Any]:
-        """Return a job, known to show all that version 1.0 does."""
+        """Return a job, after a check that it has all keys of version 1.0."""
         job = self.job_1_1(job_id)
         self.assertEqual(22, len(job))
         self.assertLessEqual(_KEYS_1_0, set(job))
         return job
 
     def assert_in_order(self, job: dict[str, Any], *names: str) -> None:
-        """Check that what happened earlier has the earlier time."""
+        """Check that the times of a job are in order."""
         times = [datetime.datetime.fromisoformat(job[n]) for n in names]
         self.assertEqual(sorted(times), times)
         for time in times:
@@ -264,7 +264,7 @@ class TestRegion(api_base.ApiTestCase):
 
 class TestVersions(api_base.ApiTestCase):
     def test_version_1_0_is_what_it_was(self) -> None:
-        """Whether it is asked for or nothing is."""
+        """Check version 1.0 with and without a header that asks for it."""
         image_id = self.cloud.images("ot1").create()["id"]
         job_id = self.copy_1_1(image_id, name="x").json()["job_id"]
         for headers in ({}, {api_base.VERSION: "image-replicator 1.0"}):

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from devcloud import cloud
 from image_replicator.tests.functional.cloud import api_base
 
-#: Seconds: a region that is missing is looked for every ten.
+#: Seconds; the catalogue is looked up for a missing region every ten.
 PATIENCE = 30
 
 
@@ -34,7 +34,7 @@ class TestRegionThatJoins(api_base.ApiTestCase):
         )
 
     def _copy(self, image_id: str, region: str) -> str | None:
-        """Ask for a copy to a region; return the job's id, if it is taken."""
+        """Request a copy to a region; return the job's id if accepted."""
         reply = self.copy_1_1(image_id, region_id_dst=region)
         if reply.status_code == HTTPStatus.ACCEPTED:
             job_id: str = reply.json()["job_id"]
@@ -45,14 +45,14 @@ class TestRegionThatJoins(api_base.ApiTestCase):
     def test_it_takes_copies_soon(self) -> None:
         self.start_worker(
             service_auth={"valid_interfaces": ["internal", "public"]},
-            # It may look a moment later than the API.
+            # The worker may look it up a moment later than the API.
             worker={"max_attempts": 5, "retry_delay": 3, "retry_max_delay": 3},
         )
         image_id = self.cloud.images("ot1").create(b"data")["id"]
         first = self._copy(image_id, "ot2")
         assert first
         self.wait_for(first, "replicated")
-        # Both have taken a token, and with it the catalogue.
+        # Both have a token now, and with it the catalogue.
         self._join("ot3")
         second = self.wait_until(
             lambda: self._copy(image_id, "ot3"), "a known region", PATIENCE

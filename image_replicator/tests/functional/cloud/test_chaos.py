@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The chaos suite, bounded: see devcloud/chaos, which goes on for longer."""
+"""A short run of the chaos suite; see devcloud/chaos."""
 
 import testtools
 from testtools import content
@@ -36,7 +36,7 @@ class TestChaos(testtools.TestCase):
         told = "\n".join([f"seed {seed}", *said, str(verdict)])
         self.addDetail("run", content.text_content(told))
         self.assertEqual([], list(verdict.violations))
-        # One whose answer was lost may be over before it is asked for again.
+        # A job whose answer was lost may be over before the next request.
         self.assertLessEqual(JOBS, verdict.figures["jobs"])
         self.assertGreater(verdict.figures["in status"]["replicated"], 0)
 

@@ -10,14 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The main job: an image of one region is found, verified, in the other."""
+"""The main case: an image is copied to the other region and verified."""
 
 from image_replicator.tests.functional.cloud import base
 
 
 class TestCopy(base.CloudTestCase):
     def test_image_arrives(self) -> None:
-        """Every byte, every property that travels, in the other tenant."""
+        """The copy has all bytes and properties, in the other tenant."""
         data = bytes(range(256)) * 12345
         image = self.cloud.images("ot1").create(
             data, name="cirros", hw_disk_bus="virtio", tags=["tested"]

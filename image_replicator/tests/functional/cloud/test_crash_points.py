@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A worker dies between any two steps: each job ends right all the same.
+"""A worker dies between any two steps; each job still ends right.
 
 A step is a call to the database or to an image service; see
 :mod:`devcloud.doomed_worker`.
@@ -27,7 +27,7 @@ from image_replicator.tests.functional.cloud import base
 
 DATA: Final = bytes(range(256)) * 4096
 
-#: Of a copy that nothing disturbs, in order.
+#: The steps of an undisturbed copy, in order.
 COPY: Final = (
     "after queue.claim_next",
     "before images.show",
@@ -49,7 +49,7 @@ COPY: Final = (
     "after owned.finish",
 )
 
-#: Of one that takes over what another left at the destination.
+#: The steps of a copy that finds another attempt's image.
 RESCUE: Final = (
     "before queue.release_expired",
     "before images.remove",
@@ -58,7 +58,7 @@ RESCUE: Final = (
     "after owned.image_removed",
 )
 
-#: Of one that is canceled while it runs.
+#: The steps of a copy that is canceled while it runs.
 CANCEL: Final = (
     "before owned.begin_cancel",
     "after owned.begin_cancel",
@@ -66,24 +66,24 @@ CANCEL: Final = (
     "after owned.finish_cancel",
 )
 
-#: Of one that was canceled when nobody had it.
+#: The steps of a job that was canceled while it had no owner.
 CANCEL_UNOWNED: Final = ("after queue.claim_canceled",)
 
-#: Of one whose source is gone.
+#: The steps of a copy whose source image is gone.
 FAIL: Final = ("before owned.fail", "after owned.fail")
 
-#: Of one that fails for a reason that passes.
+#: The steps of a copy that fails for a reason that passes.
 RETRY: Final = ("before owned.retry", "after owned.retry")
 
-#: Of one whose worker is told to stop.
+#: The steps of a copy whose worker is told to stop.
 STOP: Final = (
     "before owned.give_back",
     "after owned.give_back",
     "before workers.unregister",
 )
 
-#: Steps at which a worker does not change what becomes of a job: it looks, or
-#: it does what it does each second; and what only others do.
+#: Steps that do not change a job: reads, calls at each second, and calls that
+#: only other processes make.
 HARMLESS: Final = {
     "workers.forget_silent",
     "owned.get",
@@ -93,15 +93,15 @@ HARMLESS: Final = {
     "images.list_tagged",
 }
 
-#: Where a clean-up is taken up by whoever comes next; the worker's unit tests
-#: have these, as it takes an image service that is away to get there.
+#: Steps of a clean-up that another worker continues. The worker's unit tests
+#: cover these, as they need an image service that does not answer.
 TAKEN_UP: Final = {
     "leftovers.record_removed",
     "leftovers.find",
     "owned.postpone_cancel",
 }
 
-#: What operators do.
+#: Steps that only operators' commands make.
 NOT_OURS: Final = {"workers.list"}
 
 
@@ -112,7 +112,7 @@ class TestCrashPoints(base.CloudTestCase):
         self.image_ids: dict[str, str] = {}
 
     def _start(self, point: str = "", **options: Any) -> process.Process:
-        """Start a worker that dies at a point, or one that does not."""
+        """Start a worker that dies at a point, or, with None, a normal one."""
         worker = {
             "lease_time": 2,
             "max_attempts": 50,
@@ -130,9 +130,9 @@ class TestCrashPoints(base.CloudTestCase):
         return started
 
     def _images(self) -> set[str]:
-        """Return the destination's images that can be used.
+        """Return the destination's usable images.
 
-        Glance may leave one ``deleted``, and yet there, when its upload is
+        Glance may keep listing an image as ``deleted``, if its upload is
         broken off while it is deleted.
         """
         return {
@@ -142,7 +142,7 @@ class TestCrashPoints(base.CloudTestCase):
         }
 
     def _come_to_the_middle(self, relay: proxy.Proxy) -> str:
-        """Ask for a copy that comes as far as sending half of the data."""
+        """Request a copy, and let it send half of the data."""
         relay.hold_after(len(DATA) // 2, proxy.Direction.UPLOAD)
         return self._ask()
 
@@ -161,13 +161,13 @@ class TestCrashPoints(base.CloudTestCase):
         return job_id
 
     def _die(self, worker: process.Process, point: str) -> None:
-        """The worker did come to its point, and died of it."""
+        """Check that the worker died at its point."""
         self.assertEqual(
             -signal.SIGKILL, worker.wait(base.PATIENCE), f"{point}"
         )
 
     def _assert_replicated(self, job_ids: list[str]) -> None:
-        """Each has its image, verified, and there is no other image."""
+        """Check that each job has its image, and no other image exists."""
         images = {}
         for job_id in job_ids:
             job = self.wait_for(job_id, "replicated", "error", "canceled")
@@ -212,14 +212,14 @@ class TestCrashPoints(base.CloudTestCase):
     def test_a_copy_and_its_rescue(self) -> None:
         job_ids = []
         for point in (*COPY, *RESCUE):
-            # What those before left is there to be rescued.
+            # There are jobs of the workers before to be rescued.
             job_ids.append(self._ask())
             self._die(self._start(point), point)
         self._start()
         self._assert_replicated(job_ids)
 
     def _let_another_end_it(self, job_id: str) -> None:
-        """Have a worker that lives, until the job is over."""
+        """Run another worker until the job is over."""
         other = self._start()
         self.wait_for(job_id, "replicated", "error", "canceled")
         other.stop()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The main job, with the jobs kept where a cloud keeps them."""
+"""The main case, with the jobs on each database server."""
 
 from devcloud import cloud
 from image_replicator.tests.functional.cloud import base
@@ -20,9 +20,9 @@ NAME = "Übertragung für 5 €"
 
 
 class OnServerMixin(base.CloudTestCase):
-    """On a cloud of its own.
+    """A test on a cloud of its own.
 
-    :ivar url: of a database that is there for this test alone.
+    :ivar url: of a database for this test alone.
     """
 
     url: str
@@ -32,7 +32,7 @@ class OnServerMixin(base.CloudTestCase):
         return cloud.Options(database_url=self.url)
 
     def check_main_job(self) -> None:
-        """The API and a worker meet in this database, and it is enough."""
+        """Check a copy with the API and a worker on this database."""
         images = self.cloud.images("ot1")
         canceled = self.ask_for_copy(images.create(name=NAME)["id"])
         self.assertEqual(204, self.cancel(canceled).status_code)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The table of an image service's answers has all of Glance's."""
+"""The table of answers has all statuses that Glance's code raises."""
 
 import ast
 import pathlib
@@ -109,7 +109,7 @@ def _statuses(module: str, prefixes: tuple[str, ...]) -> Iterator[int]:
                     yield from _status(ast.unparse(node.exc))
 
 
-#: Functions of other requests whose names begin alike.
+#: Functions of other requests whose names begin with the same words.
 _OTHERS: Final = frozenset({"ImagesController.delete_from_store"})
 
 
@@ -125,7 +125,7 @@ def _functions(module: str) -> Iterator[tuple[str, ast.FunctionDef]]:
 
 
 def _status(raised: str) -> Iterator[int]:
-    """Yield the status of an error that is raised, if it has one."""
+    """Yield the status of a raised error, if it has one."""
     name = raised.partition("(")[0].removeprefix("webob.exc.")
     error = getattr(exc, name, None)
     if error:

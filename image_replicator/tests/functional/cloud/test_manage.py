@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What operators see of a fleet, and of what was left at destinations."""
+"""image-replicator-manage on a real cloud: workers and orphans."""
 
 import json
 import subprocess
@@ -28,11 +28,12 @@ DATA = bytes(range(256)) * 65536
 
 
 class TestManage(base.CloudTestCase):
-    #: Of their own: these see all that workers and images leave anywhere.
+    #: The options of a cloud of its own, as these commands see all workers and
+    #: images.
     options = cloud.Options()
 
     def _manage(self, *argv: str) -> tuple[int, str]:
-        """Run a command; return its status and what it told."""
+        """Run a command; return its status and its output."""
         done = subprocess.run(
             [
                 process.script("image-replicator-manage"),
@@ -67,7 +68,8 @@ class TestManage(base.CloudTestCase):
 
     def test_a_worker_comes_works_and_goes(self) -> None:
         worker = self.start_worker(
-            # So slow that it is still at it while we look.
+            # The copy is slow, so that it still runs when the command lists
+            # it.
             worker={"destination_regions": "ot2", "bandwidth_limit": 65536}
         )
         (shown,) = self.wait_until(self._workers, "a worker that is shown")
@@ -90,7 +92,7 @@ class TestManage(base.CloudTestCase):
         before = set(self.images_in("ot2"))
         relay.hold_after(1_000_000, UPLOAD)
         worker = self.start_worker()
-        # As many as Glance allows by default.
+        # Glance's default allows no more.
         tags = [f"tag {number}" for number in range(128)]
         image = self.cloud.images("ot1").create(DATA, tags=tags)
         self.ask_for_copy(image["id"])
@@ -98,7 +100,7 @@ class TestManage(base.CloudTestCase):
         worker.kill()
         relay.release()
         (left,) = set(self.images_in("ot2")) - before
-        # Its job answers for it.
+        # A job's row names it.
         self.assertEqual([], self._orphans("--remove"))
         self._forget_jobs()
         self.assertEqual([left], self._orphans())

@@ -41,7 +41,7 @@ BACK = "The database serves us again"
 
 
 class OutageTestCase(base.CloudTestCase):
-    """A copy that is half done goes on after the outage."""
+    """A copy is held halfway, and continues after the outage."""
 
     def make_database(self) -> str:
         """Create a database, and return its URL."""
@@ -62,7 +62,7 @@ class OutageTestCase(base.CloudTestCase):
         """Begin a copy, and hold it halfway."""
         image = self.cloud.images("ot1").create(DATA)
         self.waiting = self.cloud.images("ot1").create(b"next")
-        # After the API, which reads small things, has asked for it.
+        # The hold begins after the API has read the image's description.
         job_id = self.ask_for_copy(image["id"])
         self.relay_of_source.hold_after(HALF)
         worker = self.start_worker()
@@ -80,14 +80,14 @@ class OutageTestCase(base.CloudTestCase):
             self.assertNotIn(secret, reply.text)
 
     def ask(self) -> dict[str, str]:
-        """Return a request for another copy."""
+        """Return the answer to a request for another copy."""
         return {
             "image_id": self.waiting["id"],
             "tenant_id_dst": self.cloud.project_id("destination"),
         }
 
     def assert_waited_out(self, job_id: str, worker: process.Process) -> None:
-        """Check that the same attempt went on, and the log of the outage."""
+        """Check that the same attempt continued, and check the log."""
         self.relay_of_source.release()
         job = self.wait_for(job_id, "replicated", "error", "canceled")
         self.assertEqual("replicated", job["status"])
@@ -100,7 +100,7 @@ class OutageTestCase(base.CloudTestCase):
         self.assertNotIn("Traceback", log)
 
     def assert_serves(self) -> None:
-        """Check that requests are served, and that none was half done."""
+        """Check that requests are served, and none was done in part."""
         self.assertEqual(1, len(self.request("GET", "/jobs").json()))
         job_id = self.ask_for_copy(self.waiting["id"])
         self.wait_for(job_id, "replicated")
@@ -126,7 +126,7 @@ class OnServerMixin(OutageTestCase):
         self.assert_serves()
 
     def check_read_only(self) -> None:
-        """A replica is read-only until a failover makes it the primary."""
+        """Check a read-only server, as a replica before a failover is."""
         job_id, worker = self.begin_copy()
         self.server.set_read_only(True)
         self.assertEqual("replicating", self.job(job_id)["status"])
@@ -179,7 +179,7 @@ class SmallDisk(fixtures.Fixture):
         self.addCleanup(self._unmount)
 
     def _unmount(self) -> None:
-        # Lazily: whatever still has a file open is ended after this.
+        # The unmount is lazy, as processes that have open files end later.
         subprocess.run(["umount", "-l", self.path], check=True)  # nosec
 
     def fill(self) -> None:
@@ -207,7 +207,7 @@ class TestSQLite(OutageTestCase):
     def test_the_disk_is_full_for_a_while(self) -> None:
         job_id, worker = self.begin_copy()
         self.disk.fill()
-        # What the log of writes has room for is still taken.
+        # SQLite still accepts writes that fit into its log.
         self.wait_until(self._is_refused, "refused")
         self.assertEqual("replicating", self.job(job_id)["status"])
         self.wait_for_log(worker, GONE)

@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Keystone and Glance behind TLS, whose certificates a private CA signed.
+"""Keystone and Glance behind TLS with certificates of a private CA.
 
-The same servers ask their clients for a certificate, too.
+The servers also require a client's certificate.
 """
 
 import pathlib
@@ -29,12 +29,12 @@ from devcloud import process
 from devcloud import settings
 from image_replicator.tests.functional.cloud import api_base
 
-#: The region of what is behind TLS.
+#: The region whose services are behind TLS.
 SECURE = "secure"
 
 
 class TestPrivateAuthority(api_base.ApiTestCase):
-    """Options of ``[service_auth]``, for the API, a worker and a command."""
+    """The TLS options of ``[service_auth]``, in API, worker and command."""
 
     options = cloud.Options()
 
@@ -51,7 +51,7 @@ class TestPrivateAuthority(api_base.ApiTestCase):
         self._join()
 
     def _front(self, upstream_port: int) -> fronts.Nginx:
-        """Serve over TLS what a port of 127.0.0.1 serves without."""
+        """Serve a port of 127.0.0.1 over TLS."""
         front = fronts.Nginx(
             {
                 "ssl_certificate": str(self.certificate),
@@ -95,7 +95,7 @@ class TestPrivateAuthority(api_base.ApiTestCase):
         glance.start()
 
     def _upgrade_check(self, **overrides: object) -> str:
-        """Return what the command says of Keystone."""
+        """Return the command's result for Keystone."""
         section = self._service_auth(**overrides)
         path = settings.write(
             self.directory / "status.conf",
@@ -119,12 +119,12 @@ class TestPrivateAuthority(api_base.ApiTestCase):
         return " ".join(done.stdout.partition("Check: Keystone")[2].split())
 
     def test_with_the_options_and_without(self) -> None:
-        """One test, as the cloud is its own."""
+        """This is one test, as it has a cloud of its own."""
         self.check_a_copy()
         self.check_what_upgrade_check_says()
 
     def check_a_copy(self) -> None:
-        """All requests of the API and of a worker go through the fronts."""
+        """Check a copy whose requests all go through the fronts."""
         self._reconfigure_api()
         self.start_worker(service_auth=self._service_auth())
         image_id = self.cloud.images("ot1").create(b"secret")["id"]

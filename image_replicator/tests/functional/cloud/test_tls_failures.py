@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Why no TLS connection can be made, told by servers of this process."""
+"""Failures of TLS connections, with servers in this process."""
 
 import datetime
 import functools
@@ -36,7 +36,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 class _HangsUp(_Handler):
@@ -46,9 +46,9 @@ class _HangsUp(_Handler):
 
 
 class _Server(fixtures.Fixture):
-    """Answers 204 to everything.
+    """Answers each request with 204.
 
-    :param pem: the file of its certificate and key; None: it has no TLS
+    :param pem: the file of its certificate and key; None for no TLS
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class _Server(fixtures.Fixture):
 
     def _setUp(self) -> None:
         server = http.server.ThreadingHTTPServer((_HOST, 0), self._handler)
-        # A client that refuses the certificate breaks the connection off.
+        # A client that refuses the certificate closes the connection.
         server.handle_error = lambda *_args: None  # type: ignore[method-assign]
         if self._pem:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

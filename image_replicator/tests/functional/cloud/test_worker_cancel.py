@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A copy can be canceled at each of its steps, and leaves nothing behind.
+"""A copy can be canceled at each of its steps, and its image is removed.
 
 A proxy holds the copy at a step for longer than the test waits, so only the
 cancelation can end it.
@@ -25,10 +25,10 @@ from image_replicator.tests.functional.cloud import base
 DOWNLOAD = proxy.Direction.DOWNLOAD
 UPLOAD = proxy.Direction.UPLOAD
 
-#: More than all kernel's buffers between worker and Glance can hold.
+#: More bytes than the kernel's buffers between worker and Glance can hold.
 DATA = bytes(range(256)) * 65536
 
-#: Seconds; the worker shall not give up by itself.
+#: The worker's timeouts in seconds: so long that they do not end the copy.
 LONG = base.HOLD
 
 
@@ -38,7 +38,7 @@ class TestCancel(base.CloudTestCase):
         self.before = set(self.images_in("ot2"))
 
     def _assert_canceled(self, job_id: str) -> None:
-        """Cancel a job, and check that it ends and leaves nothing behind."""
+        """Cancel a job, and check that it ends and its image is removed."""
         self.assertEqual(204, self.cancel(job_id).status_code)
         self.assertIn(
             self.job(job_id)["status"],
@@ -111,7 +111,7 @@ class TestCancel(base.CloudTestCase):
         self._assert_canceled(job_id)
 
     def test_while_many_readers_are_stuck(self) -> None:
-        """The log has one line for it, and blames no image service."""
+        """The log has one line for it, and no error of an image service."""
         relay = self.relay("ot1")
         relay.hold_after(1_000_000)
         job_id = self._begin()
@@ -142,7 +142,7 @@ class TestCancel(base.CloudTestCase):
         job_id = self._begin()
         self._worker()
         self.assertTrue(relay.wait_until_held(direction=UPLOAD))
-        # Glance gives up after some seconds, and says so.
+        # Glance ends the upload with an error after some seconds.
         relay.pause(DOWNLOAD)
         self._wait_until_progress_rests(job_id)
         self.assertEqual(204, self.cancel(job_id).status_code)
@@ -180,7 +180,7 @@ class TestCancel(base.CloudTestCase):
         return relay
 
     def test_while_it_is_verified(self) -> None:
-        """The proxy lets the upload's answer pass and holds the image's."""
+        """The proxy holds the image that the worker reads back."""
         relay = self._hold_in_upload()
         relay.hold_after(700, DOWNLOAD)
         relay.release(UPLOAD)
@@ -198,7 +198,7 @@ class TestCancel(base.CloudTestCase):
         relay.release(UPLOAD)
         self.assertTrue(relay.wait_until_held(direction=DOWNLOAD))
         image_id = self.job(self.job_id)["destination_image_id"]
-        # As if the worker had come this far already.
+        # The row looks as if the worker had come this far.
         self.cloud.images("ot2", "alice", "destination").update(
             image_id, protected=True
         )

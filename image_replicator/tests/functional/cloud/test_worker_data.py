@@ -28,13 +28,13 @@ from image_replicator.tests.functional.cloud import base
 MEBIBYTE: Final = 1024 * 1024
 DATA: Final = bytes(range(256)) * 65536
 
-#: Seconds for which a source is silent: more than uWSGI waits for the next
-#: byte of an upload, 4 by default, and than the fronts of these tests do.
+#: Seconds for which a source is silent: longer than the time-outs of uWSGI, 4
+#: by default, and of the fronts in these tests.
 SILENCE: Final = float(os.environ.get("TEST_SILENCE", "8"))
 
 
 class TestSilence(base.CloudTestCase):
-    """An upload outlasts a source that is silent."""
+    """An upload does not end while the source is silent."""
 
     def _copy_with_silence(self, front: services.Relay | None = None) -> None:
         if front:
@@ -42,7 +42,7 @@ class TestSilence(base.CloudTestCase):
         relay = self.relay("ot1")
         relay.hold_after(3 * MEBIBYTE)
         image = self.cloud.images("ot1").create(DATA)
-        # Which makes one attempt.
+        # The worker makes one attempt.
         self.start_worker()
         job_id = self.ask_for_copy(image["id"])
         self.assertTrue(relay.wait_until_held())
@@ -104,10 +104,10 @@ class TestLostAnswer(base.CloudTestCase):
 
 
 class TestSource(base.CloudTestCase):
-    """Faults of the source's data, each told as what it is."""
+    """Faults of the source's data, each with its own error."""
 
     def _copy(self, image_id: str, **overrides: Any) -> Any:
-        """Copy an image in vain; return the job's row."""
+        """Run a copy that must fail; return the job's row."""
         before = set(self.images_in("ot2"))
         self.start_worker(**overrides)
         job_id = self.ask_for_copy(image_id)
@@ -120,7 +120,7 @@ class TestSource(base.CloudTestCase):
         return self.cloud.glances["ot1"].directory / "file" / image_id
 
     def _forget_hash(self, image_id: str) -> None:
-        """Let an image be one from before Glance kept os_hash_value."""
+        """Remove os_hash_value from an image, as old images have none."""
         path = self.cloud.glances["ot1"].database
         with contextlib.closing(sqlite3.connect(path, timeout=30)) as database:
             database.execute(

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A copy fails: the reason is kept, and nothing is left."""
+"""A copy fails: the job has the reason, and its image is removed."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ class TestFailures(base.CloudTestCase):
         return message
 
     def _begin_with_a_source_that_goes_down(self, relay: proxy.Proxy) -> str:
-        """Let the source be read for a while, and then no more."""
+        """Begin a copy, and stop the source during it."""
         relay.hold_after(1_000_000)
         job_id = self._begin()
         self.assertTrue(relay.wait_until_held())
@@ -93,7 +93,7 @@ class TestFailures(base.CloudTestCase):
         self._assert_failed_cleanly(job_id, "destination_unreachable")
 
     def test_the_destination_does_not_answer_the_upload(self) -> None:
-        """Its image may be whole by then; it goes nevertheless."""
+        """The image may be complete by then, but is removed nevertheless."""
         relay = self.relay("ot2")
         relay.hold_after(1_000_000, UPLOAD)
         job_id = self._begin(transfer={"upload_response_timeout": 1})
@@ -101,13 +101,13 @@ class TestFailures(base.CloudTestCase):
         relay.pause(DOWNLOAD)
         relay.release(UPLOAD)
         self.assertTrue(relay.wait_until_held(direction=DOWNLOAD))
-        # A second connection: the worker gave up, and cleans up.
+        # The second connection shows that the worker cleans up.
         self.assertTrue(relay.wait_until_held(2, DOWNLOAD))
         relay.release()
         self._assert_failed_cleanly(job_id, "destination_unreachable")
 
     def test_the_destination_s_limits(self) -> None:
-        """It takes 128 properties; the source had a higher limit."""
+        """It allows 128 properties; the source had a higher limit."""
         image = self.cloud.images("ot1").create()
         self.stamp(image["id"], {f"key_{n}": "v" for n in range(129)})
         self.start_worker()
@@ -118,7 +118,7 @@ class TestFailures(base.CloudTestCase):
         self.assertIn("129", message)
 
     def test_the_destination_goes_down(self) -> None:
-        """What could not be removed is swept once it is up again."""
+        """The image is removed once the destination serves again."""
         relay = self.relay("ot2")
         relay.hold_after(1_000_000, UPLOAD)
         job_id = self._begin()
@@ -139,7 +139,7 @@ class TestFailures(base.CloudTestCase):
         self.assertTrue(relay.wait_until_held(direction=UPLOAD))
         relay.refuse()
         self.assertEqual(204, self.cancel(job_id).status_code)
-        # It is given up for now, and tried again by whoever is there.
+        # The removal has failed, and any worker tries it again.
         self.wait_until(
             lambda: self.job_row(job_id).retry_at is not None, "put off"
         )

@@ -21,7 +21,7 @@ from image_replicator.tests.functional.cloud import base
 
 UPLOAD = proxy.Direction.UPLOAD
 
-#: More than all kernel's buffers between worker and Glance can hold.
+#: More bytes than the kernel's buffers between worker and Glance can hold.
 DATA = bytes(range(256)) * 65536
 
 
@@ -58,14 +58,15 @@ class TestLimit(FleetTestCase):
     def test_no_more_run_to_a_region_than_may(self) -> None:
         """The limit counts the copies of all workers together."""
         relay = self.relay("ot2")
-        # Were it held, Glance would give it up after some seconds.
+        # It is slowed, as Glance would end a held upload after some seconds.
         relay.throttle(len(DATA) / base.PATIENCE, UPLOAD)
         for _number in range(2):
             self._worker(concurrency=3, max_copies_per_region="ot2:1,*:7")
         first, second, third, canceled = self._ask_for(4)
         job_ids = [first, second, third]
         self.assertTrue(relay.wait_for_bytes(100_000, UPLOAD))
-        # A waiting job that is canceled shows that the workers look on.
+        # The cancelation of a waiting job shows that the workers still look
+        # for jobs.
         self.assertEqual(204, self.cancel(canceled).status_code)
         self.wait_for(canceled, "canceled")
         statuses = sorted(self.job(job_id)["status"] for job_id in job_ids)

@@ -23,12 +23,12 @@ from image_replicator.tests.functional.cloud import base
 
 MIB = 1 << 20
 
-#: More than all kernel's buffers between worker and Glance can hold.
+#: More bytes than the kernel's buffers between worker and Glance can hold.
 DATA = bytes(range(256)) * 65536
 
 
 def peak_memory(worker: process.Process) -> int:
-    """Return the most bytes of memory that a process had so far."""
+    """Return the peak memory of a process in bytes."""
     with open(f"/proc/{worker.pid}/status") as status:
         (kib,) = re.findall(r"VmHWM:\s*(\d+) kB", status.read())
     return int(kib) * 1024
@@ -121,5 +121,5 @@ class TestOneJob(base.CloudTestCase):
         self.assertIn(image["id"], log)
         for secret in self.cloud._service_passwords.values():
             self.assertNotIn(secret, log)
-        # What a Fernet token begins with.
+        # Fernet tokens begin with this.
         self.assertEqual([], re.findall(r"gAAAA[\w-]{20,}", log))

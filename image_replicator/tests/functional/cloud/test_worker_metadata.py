@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which of an image's properties arrive with its copy."""
+"""The properties of an image that its copy has."""
 
 import json
 import pathlib
@@ -24,7 +24,7 @@ from image_replicator.tests.functional.cloud import base
 
 UUID = "6b3c3a52-1d5b-4c4f-9e0c-2f6f2f5a7c11"
 
-#: Copied as they are.
+#: Properties that are copied unchanged.
 TRAVELLING: dict[str, Any] = {
     "name": "Übung 映像 ☃",  # Glance takes no more than three bytes each
     "disk_format": "qcow2",
@@ -50,7 +50,7 @@ TRAVELLING: dict[str, Any] = {
     "owner_specified.openstack.md5": "0" * 32,
 }
 
-#: Left behind.
+#: Properties that are not copied.
 DROPPED = {
     "instance_uuid": UUID,
     "base_image_ref": UUID,
@@ -66,7 +66,7 @@ DROPPED = {
     "cache_in_nova": "True",
 }
 
-#: Not copied at all, if an image has one of them.
+#: Properties that forbid the copy of an image.
 REFUSED: dict[str, Any] = {
     "kernel_id": UUID,
     "ramdisk_id": UUID,
@@ -79,7 +79,7 @@ REFUSED: dict[str, Any] = {
     "bdm_v2": "True",
 }
 
-#: As many tags, and as many properties, as Glance allows by default.
+#: The number of tags, and of properties, that Glance allows by default.
 QUOTA = 128
 
 
@@ -87,7 +87,7 @@ class TestMetadata(base.CloudTestCase):
     def _copy(
         self, image: dict[str, Any], **overrides: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Copy an image; return the job and the copy as its owner sees it."""
+        """Copy an image; return the job, and the copy as its owner sees it."""
         self.start_worker(**overrides)
         job = self.wait_for(
             self.ask_for_copy(image["id"]), "replicated", "error"
@@ -114,7 +114,7 @@ class TestMetadata(base.CloudTestCase):
         image = self.cloud.images("ot1").create(
             disk.read_bytes(), visibility="shared", **properties
         )
-        # Users cannot set it.
+        # Users cannot set this property.
         self.stamp(image["id"], {"os_glance_failed_import": "elsewhere"})
         source = self.cloud.images("ot1").get(image["id"])
         self.assertEqual("elsewhere", source["os_glance_failed_import"])
@@ -187,7 +187,7 @@ class TestMetadata(base.CloudTestCase):
         self.assertIn("volume snapshot", reply.json()["error"]["message"])
 
     def test_the_visibility_does_not_travel(self) -> None:
-        """Also not of a public image, which another tenant may copy."""
+        """This includes public images, which other tenants may copy."""
         images = self.cloud.images("ot1", "admin", "admin")
         for visibility in ("public", "community"):
             image = images.create(visibility=visibility)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Workers before real proxies and strangers in an image service's place."""
+"""Workers with real proxies, and servers that are no image service."""
 
 import contextlib
 import sqlite3
@@ -28,7 +28,7 @@ _PAGE: Final = {
     "return": "200 '<html>It works!</html>'",
 }
 
-#: Says of an image's data that it is compressed, and of nothing else.
+#: The directives that mark an image's data, and nothing else, as compressed.
 _ENCODING: Final = {
     "set": '$encoding ""',
     "if ($uri ~ /file$) { set $encoding gzip; } add_header": (
@@ -52,7 +52,7 @@ class TestPeers(base.CloudTestCase):
         trusted: bool = True,
         reachable: bool = True,
     ) -> Any:
-        """Copy an image where a region is behind a front.
+        """Copy an image with a region behind a front.
 
         :param trusted: whether the worker trusts the front's certificate
         :param reachable: as for :meth:`copy`
@@ -69,7 +69,7 @@ class TestPeers(base.CloudTestCase):
     def copy(
         self, image_id: str, reachable: bool = True, **overrides: Any
     ) -> Any:
-        """Let a worker copy an image, which must fail at its first attempt.
+        """Run a copy that must fail at its first attempt.
 
         :param reachable: whether the worker can remove what it created
         :returns: the job's row, when the job is over
@@ -98,7 +98,7 @@ class TestPeers(base.CloudTestCase):
             "destination_not_image_service",
             "redirected creating the image to sso.example:8443/in.",
         )
-        # It is certain that nothing was created, so nothing is to be removed.
+        # Certainly no image was created, so none must be removed.
         self.assertIsNone(row.reserved_image_id)
 
     def test_a_web_page(self) -> None:
@@ -108,7 +108,7 @@ class TestPeers(base.CloudTestCase):
             "destination_not_image_service",
             "answered 200 to creating the image: It works!",
         )
-        # It is removed when an image service is there again.
+        # It is removed when the image service answers again.
         self.assertIsNotNone(row.reserved_image_id)
 
     def test_a_source_that_redirects(self) -> None:
@@ -142,7 +142,7 @@ class TestPeers(base.CloudTestCase):
         self.assert_failed(row, "source_encoded", "ot1", "as gzip although")
 
     def test_data_that_is_not_of_its_format(self) -> None:
-        """As a Glance without this check, or an older one, takes it."""
+        """The source has it from a Glance without this check."""
         image = self.cloud.images("ot1").create(DATA)
         path = self.cloud.glances["ot1"].database
         with contextlib.closing(sqlite3.connect(path, timeout=30)) as database:

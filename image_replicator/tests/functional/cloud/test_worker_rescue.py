@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The jobs of workers that die or are halted are taken over.
+"""Other workers take over the jobs of workers that die or are halted.
 
 Leases are short, so that the tests do not wait long.
 """
@@ -22,7 +22,7 @@ from devcloud import process
 from devcloud import proxy
 from image_replicator.tests.functional.cloud import base
 
-#: Seconds; long enough for a worker that gets little of the processor.
+#: The lease in seconds: long enough for a worker on a busy machine.
 LEASE = 6
 
 
@@ -33,7 +33,7 @@ class TestRescue(base.HeldUploadTestCase):
         )
 
     def _held_copy(self) -> tuple[process.Process, str]:
-        """Return a worker that is in the middle of an upload, and its job."""
+        """Return a worker in the middle of an upload, and its job."""
         worker = self._worker()
         return worker, self.hold_upload()
 
@@ -71,7 +71,7 @@ class TestRescue(base.HeldUploadTestCase):
         self.assertNotIn("Stopping", zombie.log_path.read_text())
 
     def test_a_worker_that_lives_keeps_its_job(self) -> None:
-        # Were it held, Glance would give it up after some seconds.
+        # It is slowed, as Glance would end a held upload after some seconds.
         self.relay_to_ot2.throttle(
             len(base.DATA) / base.PATIENCE, proxy.Direction.UPLOAD
         )

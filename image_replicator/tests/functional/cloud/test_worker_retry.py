@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A copy is tried again where that can help, and only there."""
+"""A copy is tried again only if that can help."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ class TestRetry(base.HeldUploadTestCase):
         )
 
     def _cut_in_the_middle(self) -> str:
-        """Begin a copy, and cut the destination off while it is filled."""
+        """Begin a copy, and cut the destination off during the upload."""
         job_id = self.hold_upload()
         self.relay_to_ot2.cut()
         self.relay_to_ot2.release()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Source images that are out of the ordinary, or change under the worker."""
+"""Unusual source images, and images that change during the copy."""
 
 from image_replicator.tests.functional.cloud import base
 
@@ -68,7 +68,7 @@ class TestSource(base.CloudTestCase):
         self._assert_failed_cleanly(job_id, before, "source_not_active")
 
     def test_an_image_deleted_while_it_is_copied(self) -> None:
-        """The right bytes arrive, or nothing does."""
+        """Either the right bytes arrive or no image does."""
         before = set(self.images_in("ot2"))
         relay = self.relay("ot1")
         relay.hold_after(300_000)

@@ -22,8 +22,8 @@ from image_replicator.tests.functional.cloud import base
 UPLOAD = proxy.Direction.UPLOAD
 DATA = bytes(range(256)) * 65536
 
-#: Bytes per second with which a copy takes as long as any test waits. Were it
-#: held, Glance would give it up after some seconds.
+#: Bytes per second at which a copy lasts as long as a test. Glance would end a
+#: held upload after some seconds.
 SLOW = len(DATA) // base.PATIENCE
 
 
@@ -53,10 +53,10 @@ class TestStop(base.CloudTestCase):
         self.assertEqual(0, worker.wait(base.PATIENCE))
 
     def _assert_given_back(self, job_id: str) -> None:
-        """The job is as if it had never been begun.
+        """Check that the job waits again, as if it had not begun.
 
-        What a Glance on SQLite, still busy with the upload that broke off,
-        did not remove is named by the job, for the next attempt.
+        A Glance on SQLite may still be busy with the upload and not remove the
+        image. The job then names it for the next attempt.
         """
         row = self.job_row(job_id)
         self.assertEqual("replicate_requested", row.status)
@@ -126,7 +126,7 @@ class TestStop(base.CloudTestCase):
         self.assertEqual(204, self.cancel(job_id).status_code)
         self._assert_gone(worker)
         self.assertIn(self.job(job_id)["status"], ("canceling", "canceled"))
-        # Should Glance have been too busy, the next one cleans up.
+        # If Glance was too busy, the next worker removes the image.
         self.start_worker()
         self.wait_for(job_id, "canceled")
         self.wait_until_clean(job_id, self.before)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Reading the source: over connections that break, and over several."""
+"""Reading the source over broken connections, and over several."""
 
 import time
 
@@ -28,7 +28,7 @@ class StreamsTestCase(base.CloudTestCase):
         self.image = self.cloud.images("ot1").create(DATA)
 
     def assert_replicated(self, job_id: str) -> None:
-        """The bytes are the same, at the first attempt, and it is shown."""
+        """Check that the first attempt copied the right bytes."""
         job = self.wait_for(job_id, "replicated", "error")
         self.assertEqual("replicated", job["status"])
         row = self.job_row(job_id)
@@ -57,7 +57,7 @@ class StreamsTestCase(base.CloudTestCase):
 
 
 class TestResume(StreamsTestCase):
-    """The upload stays open, and reading goes on at the missing byte."""
+    """The upload stays open, and reading continues at the missing byte."""
 
     def test_a_source_that_breaks_off_again_and_again(self) -> None:
         relay = self.relay("ot1")
@@ -95,7 +95,7 @@ class TestResume(StreamsTestCase):
 
 
 def _taken_up_again(worker: process.Process) -> int:
-    """Return how often a worker has taken reading up again."""
+    """Return how often a worker has resumed reading."""
     return worker.log_path.read_text().count("Taking it up again.")
 
 
@@ -126,7 +126,7 @@ class TestSeveral(StreamsTestCase):
         self.assertGreaterEqual(_taken_up_again(self.worker), 4)
 
     def test_as_many_as_pay(self) -> None:
-        """A source whose every connection is slow gets more of them."""
+        """A source with slow connections gets more of them."""
         relay = self.relay("ot1")
         relay.throttle(MEBIBYTE, proxy.Direction.DOWNLOAD)
         self.start_worker(transfer={"max_streams": 8})
@@ -134,13 +134,13 @@ class TestSeveral(StreamsTestCase):
         most = 0
         while self.job(job_id)["status"] not in ("replicated", "error"):
             most = max(most, relay.connections)
-        # How many pay depends on what else the machine does just now.
+        # The best number depends on the load of the machine.
         self.assertGreaterEqual(most, 2)
         self.assert_replicated(job_id)
 
 
 class TestBandwidth(StreamsTestCase):
-    """What is sent in the first quarter of a second is free."""
+    """The limit does not apply to the first quarter of a second."""
 
     LIMIT = 4 * MEBIBYTE
 

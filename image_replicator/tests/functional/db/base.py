@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the tests on databases share: a fresh, empty database per test.
+"""Base of the tests on databases, each of which has an empty one.
 
-Each mixin of tests runs on SQLite, MariaDB and PostgreSQL. The servers are
-found as oslo.db finds them, see tools/test_databases.py; tests whose server
-is not there are skipped, in CI they fail.
+Each mixin of tests runs on SQLite, MariaDB and PostgreSQL. oslo.db's fixtures
+find the servers, see tools/test_databases.py. Tests without their server are
+skipped; in CI they fail.
 """
 
 import contextlib
@@ -51,10 +51,10 @@ from image_replicator.jobs import Verification
 JOBS = cast(sa.Table, models.Job.__table__)
 WORKERS = cast(sa.Table, models.Worker.__table__)
 
-#: When rows are made that say nothing else.
+#: The default time at which rows are created.
 LONG_AGO = datetime.datetime(2024, 2, 29, 12, 30, 15, 123000)
 
-#: Seconds; only ever waited when a test fails.
+#: The timeout of waits, in seconds.
 PATIENCE = 60
 
 VERIFICATION = Verification(
@@ -63,7 +63,7 @@ VERIFICATION = Verification(
 
 
 def configuration(connection: str, **worker: Any) -> cfg.ConfigOpts:
-    """Return a configuration that names a database and hardly more.
+    """Return a configuration for a database.
 
     :param worker: options of ``[worker]``.
     """
@@ -77,7 +77,7 @@ def configuration(connection: str, **worker: Any) -> cfg.ConfigOpts:
 
 
 def new_job(**changes: Any) -> NewJob:
-    """Return a copy to ask for, of an image that no other copy is of."""
+    """Return a new job for a new image."""
     values: dict[str, Any] = {
         "source_image_id": uuidutils.generate_uuid(),
         "source_image_name": "an image",
@@ -92,7 +92,7 @@ def new_job(**changes: Any) -> NewJob:
 
 
 def row(**changes: Any) -> dict[str, Any]:
-    """Return a row of the jobs' table, as an old copy may have left it."""
+    """Return a row of the table of jobs, of an old finished copy."""
     status = changes.get("status", JobStatus.REPLICATE_REQUESTED)
     return {
         "id": uuidutils.generate_uuid(),
@@ -132,7 +132,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def telling(what: str) -> Iterator[None]:
-    """Say which of many cases it was that failed."""
+    """Add the case to the error if one of many cases fails."""
     try:
         yield
     except Exception as error:
@@ -141,9 +141,9 @@ def telling(what: str) -> Iterator[None]:
 
 
 def contend(url: str, task: str, count: int, **worker: Any) -> list[str]:
-    """Let processes do a task on one database, all beginning at once.
+    """Run a task in several processes on one database at the same time.
 
-    :param task: a function of the contender module.
+    :param task: the name of a function of the contender module.
     :param worker: options of ``[worker]``.
     :returns: the lines that all of them printed.
     """
@@ -165,7 +165,7 @@ class DatabaseTestCase(testtools.TestCase):
     """A test with an empty database.
 
     :ivar url: of the database.
-    :ivar changes: of statuses, as all stores of the test published them.
+    :ivar changes: the changes of status that all stores of the test published.
     """
 
     url: str
@@ -173,7 +173,7 @@ class DatabaseTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.changes: list[events.StatusChange] = []
-        # oslo.db logs what it meets; it is shown when a test fails.
+        # oslo.db's log is shown when a test fails.
         self.useFixture(fixtures.FakeLogger())
 
     def new_stores(self, url: str | None = None, **worker: Any) -> Any:
@@ -188,7 +188,7 @@ class DatabaseTestCase(testtools.TestCase):
         return opened
 
     def use(self, opened: stores.Stores) -> None:
-        """Let the test use these stores."""
+        """Use these stores in the test."""
         self.stores = opened
         self.jobs = opened.jobs
         self.queue: Any = opened.queue
@@ -198,14 +198,14 @@ class DatabaseTestCase(testtools.TestCase):
         self.engine = opened.database.engine
 
     def new_engine(self) -> sa.Engine:
-        """Return a plain engine, without what oslo.db and we add."""
+        """Return an engine without the settings of oslo.db and ours."""
         engine = sa.create_engine(self.url)
         self.addCleanup(engine.dispose)
         return engine
 
 
 class SQLite(DatabaseTestCase):
-    """On an SQLite file."""
+    """The tests on an SQLite file."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -223,18 +223,18 @@ class _OnServer(test_fixtures.OpportunisticDBTestMixin, DatabaseTestCase):
 
 
 class MariaDB(_OnServer):
-    """On MariaDB, or MySQL."""
+    """The tests on MariaDB or MySQL."""
 
     FIXTURE = test_fixtures.MySQLOpportunisticFixture
 
 
 class PostgreSQL(_OnServer):
-    """On PostgreSQL."""
+    """The tests on PostgreSQL."""
 
     FIXTURE = test_fixtures.PostgresqlOpportunisticFixture
 
 
-# A mixin of tests is no test itself, else it would be run without a database.
+# A mixin of tests is no TestCase, as it would run without a database.
 if TYPE_CHECKING:
     Mixin = DatabaseTestCase
 else:
@@ -242,7 +242,7 @@ else:
 
 
 class JobsMixin(Mixin):
-    """With the newest schema, its stores, and ways around them.
+    """A database with the newest schema, its stores, and direct access.
 
     :ivar engine: the engine of the stores.
     """
@@ -253,7 +253,7 @@ class JobsMixin(Mixin):
         migration.upgrade(self.engine)
 
     def insert(self, *rows: dict[str, Any]) -> list[str]:
-        """Put rows into the table, past the stores."""
+        """Insert rows into the table, without the stores."""
         with self.engine.begin() as connection:
             connection.execute(sa.insert(JOBS), list(rows))
         return [values["id"] for values in rows]

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The release before, as the database sees it.
+"""The statements of the release before.
 
-Its statements, with the columns that it knows and no others. When this release
-has become the one before, put its own here.
+They have the columns that it knows and no others. After a release, replace
+them with those of that release.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ from image_replicator.jobs import FINAL
 from image_replicator.jobs import JobStatus
 from image_replicator.jobs import NewJob
 
-#: Where it leaves the schema.
+#: The revisions of its schema.
 REVISIONS = ("expand_0001", "contract_0001")
 
 LEASE_TIME = 60.0
@@ -65,7 +65,7 @@ def upgrade(engine: sa.Engine) -> None:
 
 
 class Release:
-    """What its API and its worker do.
+    """The API and the worker of the release before.
 
     :param engine: of the database.
     """
@@ -112,7 +112,7 @@ class Release:
         )
 
     def claim_next(self, worker_id: str) -> tuple[str, int] | None:
-        """Take the oldest job; return it and the attempt."""
+        """Claim the oldest job; return its id and the attempt."""
         return self._claim(
             worker_id,
             {JobStatus.REPLICATE_REQUESTED},
@@ -206,7 +206,7 @@ class Release:
         )
 
     def release_expired(self) -> list[str]:
-        """Take jobs from workers whose lease ran out; return them."""
+        """Release the jobs whose lease has expired; return their ids."""
         expired = _jobs.lease_expires_at < models.utcnow()
         with self._engine.connect() as connection:
             found = connection.execute(

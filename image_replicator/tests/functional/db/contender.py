@@ -12,9 +12,9 @@
 
 """Processes that use one database at once.
 
-Run as ``python -m … URL TASK COUNT OPTIONS``: so many processes begin the task
-at the same time, with these options of ``[worker]``, in JSON. What each prints
-is a line; if one fails, the command ends with an error.
+Run as ``python -m … URL TASK COUNT OPTIONS``: COUNT processes begin the task
+at the same time, with OPTIONS of ``[worker]`` in JSON. Each prints a line; if
+one fails, the command ends with an error.
 """
 
 import datetime
@@ -39,7 +39,7 @@ from image_replicator.tests.functional.db import base
 
 
 def _tell(line: str) -> None:
-    """Write a line in one go: the pipe is shared with other processes."""
+    """Write a line with one call, as other processes share the pipe."""
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
@@ -52,7 +52,7 @@ def begin(stores: db_stores.Stores) -> None:
 
 
 def create(stores: db_stores.Stores) -> None:
-    """Ask for the one copy that all contenders ask for."""
+    """Create a job for the copy that all contenders ask for."""
     try:
         _tell(stores.jobs.create(base.new_job(source_image_id="the same")))
     except exception.DuplicateJob:
@@ -60,13 +60,13 @@ def create(stores: db_stores.Stores) -> None:
 
 
 def claim(stores: db_stores.Stores) -> None:
-    """Claim until nothing waits."""
+    """Claim jobs until none waits."""
     while claimed := stores.queue.claim_next(f"worker {os.getpid()}"):
         _tell(claimed[0].id)
 
 
 def work(stores: db_stores.Stores) -> None:
-    """Do all that writes, as API, worker and operator do."""
+    """Call all methods that write, for API, worker and operator."""
     for _ in range(8):
         stores.jobs.create(base.new_job())
         claimed = stores.queue.claim_next("worker")
@@ -79,7 +79,7 @@ def work(stores: db_stores.Stores) -> None:
     _tell("done")
 
 
-#: All the ways in which a copy comes to its end.
+#: All the ways in which a copy can end.
 _ENDS: tuple[Callable[[db_stores.Stores, Claim], Any], ...] = (
     lambda stores, held: stores.owned.finish(
         held, 1000, 99, base.VERIFICATION
@@ -95,7 +95,7 @@ _ENDS: tuple[Callable[[db_stores.Stores, Claim], Any], ...] = (
 
 
 def crowd(stores: db_stores.Stores) -> None:
-    """Copy until nothing waits; tell how many copies went on with each."""
+    """Copy until no job waits; print how many copies ran with each."""
     for end in itertools.cycle(_ENDS):
         if not _count(stores, JobStatus.REPLICATE_REQUESTED):
             return
@@ -109,7 +109,7 @@ def crowd(stores: db_stores.Stores) -> None:
 
 
 def appear(stores: db_stores.Stores) -> None:
-    """Give signs of life, and look for those that give none."""
+    """Register a worker repeatedly, and remove silent ones."""
     worker = WorkerDescription(
         id=f"worker-{os.getpid()}", host="h", version="1", concurrency=1
     )
@@ -144,7 +144,7 @@ def _take_part(
 
 
 def main() -> int:
-    """Run the processes; forked, as importing takes longer than the task."""
+    """Run the processes; they are forked to import modules once."""
     url, task, count, options = sys.argv[1:]
     fork = multiprocessing.get_context("fork")
     barrier = fork.Barrier(int(count))

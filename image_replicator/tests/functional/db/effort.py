@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a statement costs a database, in whatever unit the server counts."""
+"""Measures the work of statements, in the unit that each server counts."""
 
 import itertools
 import json
@@ -21,14 +21,14 @@ import sqlalchemy as sa
 
 from image_replicator.tests.functional.db import base
 
-#: What is measured: what looks for rows.
+#: The statements that are measured: those that look for rows.
 VERBS = ("SELECT", "UPDATE", "DELETE")
 
 
 class Effort(base.JobsMixin):
     """Measures the efforts of calls."""
 
-    #: The statement that lets the server know its data.
+    #: The statement that updates the server's statistics.
     statistics: str | None
 
     def setUp(self) -> None:
@@ -62,7 +62,7 @@ class Effort(base.JobsMixin):
         return sum(efforts)
 
     def _effort(self, statement: str, parameters: Any) -> int:
-        """Try the statement on the same data, and undo what it did."""
+        """Run the statement on the same data, and roll it back."""
         with self._other.connect() as connection:
             effort = self._measure(connection, statement, parameters)
             connection.rollback()
@@ -75,13 +75,13 @@ class Effort(base.JobsMixin):
 
 
 class SQLite(Effort, base.SQLite):
-    #: Nobody tells an SQLite file about its data.
+    #: An SQLite file has no statistics in production either.
     statistics: str | None = None
 
     def _measure(
         self, connection: sa.Connection, statement: str, parameters: Any
     ) -> int:
-        """Count the steps of SQLite's virtual machine, by tens."""
+        """Count the steps of SQLite's virtual machine, in tens."""
         driver: Any = connection.connection.driver_connection
         steps = itertools.count()
         driver.set_progress_handler(lambda: next(steps) < 0, 10)
@@ -100,7 +100,7 @@ class MariaDB(Effort, base.MariaDB):
     def _measure(
         self, connection: sa.Connection, statement: str, parameters: Any
     ) -> int:
-        """Count the rows that are asked of the storage engine."""
+        """Count the rows that are read from the storage engine."""
         before = self._rows_read(connection)
         connection.exec_driver_sql(statement, parameters)
         return self._rows_read(connection) - before
@@ -118,7 +118,7 @@ class PostgreSQL(Effort, base.PostgreSQL):
     def _measure(
         self, connection: sa.Connection, statement: str, parameters: Any
     ) -> int:
-        """Count the rows that the plan's nodes return or throw away."""
+        """Count the rows that the plan's nodes return or discard."""
         explained = connection.exec_driver_sql(
             f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters
         ).scalar_one()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The log of writes that the chaos suite has the databases keep."""
+"""The log of writes that the chaos suite installs in a database."""
 
 import dataclasses
 
@@ -72,7 +72,7 @@ class AuditMixin(base.JobsMixin):
 
     def test_what_the_queue_does_is_right(self) -> None:
         self._copy()
-        # The one user that there is here stands for nobody.
+        # The only user here is no worker.
         log = [
             dataclasses.replace(write, writer=None)
             for write in audit.read(self.url)

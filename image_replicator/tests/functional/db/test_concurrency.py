@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Many at once: threads of one process, and processes."""
+"""Concurrent calls by threads of one process and by processes."""
 
 import contextlib
 import datetime
@@ -37,7 +37,7 @@ PROCESSES = 3
 
 
 def at_once(call: Callable[[int], Any]) -> list[Any]:
-    """Call in many threads, and return what each call returned."""
+    """Call functions in many threads, and return their results."""
     with futures.ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(call, range(THREADS)))
 
@@ -100,7 +100,7 @@ class Concurrency(base.JobsMixin):
         for active in (3, 6):
             self.assertEqual(3, sum(at_once(create)))
             self.assertEqual(active, len(self.all_ids()))
-            # Whoever asks once more has the row of a tenant that is known.
+            # The second requests find the tenant's row.
             self._end_all()
 
     def test_nor_by_having_them_run_once_more(self) -> None:
@@ -126,7 +126,7 @@ class Concurrency(base.JobsMixin):
     def test_each_job_is_claimed_once(self) -> None:
         ids = self.insert(*(base.row() for _ in range(THREADS)))
         claimed = at_once(lambda n: self.queue.claim_next(f"worker {n}"))
-        # As many jobs as workers: none may go without.
+        # There are as many jobs as workers, so each must get one.
         self.assertEqual(sorted(ids), sorted(job.id for job, _ in claimed))
         self.assertIsNone(self.queue.claim_next("late"))
         for _, claim in claimed:
@@ -164,20 +164,20 @@ class Concurrency(base.JobsMixin):
 
 
 class Deadlocks(base.JobsMixin):
-    """A deadlock of the server's own making is tried again."""
+    """A method is tried again after a real deadlock."""
 
-    #: Tells how many transactions wait for a lock.
+    #: Counts the transactions that wait for a lock.
     waiting: str
 
     def test_a_deadlock_is_tried_again(self) -> None:
-        # The server chooses its victim; with patience it is ours.
+        # The server chooses the victim; after some tries it is ours.
         for _ in range(3):
             if self._provoke():
                 return
         self.fail("The server has never chosen our transaction")
 
     def _provoke(self) -> bool:
-        """Get in the way of a purge; tell whether it was the victim."""
+        """Cause a deadlock with a purge; return whether the purge failed."""
         ids = self.insert(
             *(
                 base.row(
@@ -189,7 +189,8 @@ class Deadlocks(base.JobsMixin):
                 for number in (1, 2)
             )
         )
-        # Weight, so that MariaDB does not choose the other transaction.
+        # These rows add weight, so that MariaDB does not choose this
+        # transaction.
         others = self.insert(*(base.row() for _ in range(100)))
         attempts = self._count("DELETE")
         other = self.new_engine()
@@ -214,7 +215,7 @@ class Deadlocks(base.JobsMixin):
         return tried > 1
 
     def _count(self, verb: str) -> list[str]:
-        """Return a list that grows with each such statement."""
+        """Return a list to which each such statement is added."""
         seen: list[str] = []
 
         def note(_: Any, __: Any, statement: str, *___: Any) -> None:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What is done all the time costs the same, however many jobs there are."""
+"""Frequent calls take the same work with few and with many jobs."""
 
 import datetime
 import functools
@@ -34,7 +34,7 @@ from image_replicator.tests.functional.db import effort
 
 load_tests = test_fixtures.optimize_module_test_loader()
 
-#: How many jobs are over, wait and run at first; later, there are many more.
+#: The numbers of jobs that are over, wait and run at first.
 OVER, WAITING, RUNNING = 1000, 200, 20
 MANY = 5000
 
@@ -42,7 +42,7 @@ Calls = dict[str, Callable[[], Any]]
 
 DAY = datetime.timedelta(days=1)
 
-#: As many places as nobody needs.
+#: More slots than are needed.
 LIMITS = {"region-0": 1000, "*": 1000}
 
 
@@ -59,7 +59,7 @@ def waiting(first: int, count: int) -> list[dict[str, Any]]:
             number,
             JobStatus.REPLICATE_REQUESTED,
             turn=number // 7,
-            # It would have been looked at first.
+            # This job would be read first.
             retry_at=base.LONG_AGO + 9999 * DAY if number < 3 else None,
         )
         for number in range(first, first + count)
@@ -74,7 +74,7 @@ def running() -> list[dict[str, Any]]:
             worker_id=f"worker-{number % 4}",
             lease_expires_at=base.LONG_AGO + 9999 * DAY,
             reserved_image_id=f"image-{number}",
-            # Beyond the limits, so that no claim gets one of these meanwhile.
+            # These slots are beyond the limits, so that no claim gets one.
             slot=1000 + number,
             claim_number=1,
         )
@@ -102,10 +102,9 @@ def _claim(job_id: str) -> Claim:
 
 
 class Costs(effort.Effort):
-    """Each call is made with few jobs and with many.
+    """Tests of the work of each call with few jobs and with many.
 
-    That it costs more is allowed up to a part of what it costs more to read
-    every job.
+    It may grow by a small part of the growth of a full scan.
     """
 
     def setUp(self) -> None:
@@ -130,7 +129,7 @@ class Costs(effort.Effort):
         self._check(self._steady_calls(), waiting(WAITING, MANY))
 
     def test_many_jobs_of_a_tenant_that_is_passed_by(self) -> None:
-        """Neither to find nothing, nor to find another's behind them all."""
+        """Check this with no other tenant's job, and with one behind them."""
         with self.engine.begin() as connection:
             connection.execute(
                 sa.update(base.JOBS).values(source_tenant_id="big")
@@ -211,7 +210,7 @@ class Costs(effort.Effort):
         return job
 
     def _calls_for_all(self) -> Calls:
-        """What may read all of a tenant's active jobs."""
+        """Return the calls that may read all active jobs of a tenant."""
         return {
             "count": lambda: self._create(at_most=10**6),
         }
@@ -273,7 +272,7 @@ class Costs(effort.Effort):
 
     def _claim(self, **worker: Any) -> Callable[[], Any]:
         stores = self.new_stores(**worker)
-        # What is measured is what our engine is told.
+        # The statements of our engine are measured.
         for part in (
             stores.queue,
             stores.queue._slots,
@@ -333,7 +332,7 @@ class Costs(effort.Effort):
     def _with(
         self, job_id: str, call: Callable[[str], Any], **changes: Any
     ) -> Callable[[], Any]:
-        """Return a call that finds the job as it was at first."""
+        """Return a call that finds the job in its first state."""
         row = self.read(job_id) | changes
 
         def prepared() -> None:

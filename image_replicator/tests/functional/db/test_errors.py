@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Errors that time can heal, and values that a database refuses for good."""
+"""Errors that may pass, and values that a database refuses."""
 
 from urllib import parse
 
@@ -25,7 +25,7 @@ load_tests = test_fixtures.optimize_module_test_loader()
 
 
 class Errors(base.JobsMixin):
-    #: Makes the sessions of a URL wait for a lock for a second only.
+    #: Limits the sessions' waits for a lock to a second.
     impatient: dict[str, str]
 
     def _error(self, stores: db_stores.Stores, statement: str) -> Exception:
@@ -100,7 +100,7 @@ class TestErrorsMariaDB(Errors, base.MariaDB):
         )
 
     def test_a_row_that_changed_since_it_was_read_is_tried_again(self) -> None:
-        """As MariaDB 11.6 and later have it unless told otherwise."""
+        """This is the default of MariaDB 11.6 and later."""
         job_id = self.jobs.create(base.new_job())
         setting = parse.quote("SET innodb_snapshot_isolation = ON")
         stores = self.new_stores(f"{self.url}?init_command={setting}")

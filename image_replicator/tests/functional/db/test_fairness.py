@@ -36,14 +36,14 @@ class Fairness(base.JobsMixin):
     def _ask(self, tenant: str, count: int = 1, **changes: Any) -> None:
         for _each in range(count):
             new = base.new_job(source_tenant_id=tenant, **changes)
-            # However coarse the database's clock is.
+            # This also works with a coarse clock of the database.
             later = datetime.timedelta(seconds=next(self._seconds))
             self.change(
                 self.jobs.create(new), created_at=base.LONG_AGO + later
             )
 
     def _serve(self, count: int, **worker: Any) -> str:
-        """Claim and end so many jobs; return whose they were."""
+        """Claim and end a number of jobs; return their tenants."""
         stores: Any = self.new_stores(**worker) if worker else self.stores
         served = ""
         for _each in range(count):
@@ -125,7 +125,7 @@ class Fairness(base.JobsMixin):
             self._claim(), 1000, ErrorCode.SOURCE_BUSY, "It was busy."
         )
         self.assertEqual("AAAA", self._serve(4))
-        # Else all of B's would come before what A still waits for.
+        # Otherwise all of B's jobs would come before A's last ones.
         self._ask("B", 4)
         self.assertEqual("ABABABAB", self._serve(8))
 
@@ -157,7 +157,7 @@ class Fairness(base.JobsMixin):
     def test_jobs_of_the_release_before_come_first(self) -> None:
         self._ask("A", 3)
         self._claim()
-        # It names no turn.
+        # The release before inserts no turn.
         old = [self.insert_one(source_tenant_id="B") for _ in range(3)]
         claimed = [self._claim().job_id for _ in old]
         self.assertEqual(sorted(old), sorted(claimed))
@@ -165,7 +165,7 @@ class Fairness(base.JobsMixin):
 
 
 class PassingBy(base.JobsMixin):
-    """What a worker claims that has enough of some tenants' jobs."""
+    """The claims of a worker that passes some tenants by."""
 
     def _claim_but(self, *passed_by: str, **worker: Any) -> str | None:
         queue = self.new_stores(**worker).queue
@@ -173,7 +173,7 @@ class PassingBy(base.JobsMixin):
         return str(claimed[0].source_tenant_id) if claimed else None
 
     def _fill(self, tenants: str, count: int) -> None:
-        """Have many jobs wait, of each tenant and to each of two regions."""
+        """Insert many waiting jobs of each tenant, to each of two regions."""
         self.insert(
             *(
                 base.row(

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A database that is not there, or not as it should be."""
+"""A database that is missing, or wrong."""
 
 import datetime
 import socket
@@ -42,7 +42,7 @@ METHODS: dict[str, Callable[[stores.Stores], Any]] = {
 
 
 class Faults(base.Mixin):
-    """Whatever is wrong, it is a DBError that says no password."""
+    """Each fault raises a DBError, whose message has no password."""
 
     def _assert_all_fail(
         self, url: sa.URL, error_type: type[Exception]
@@ -55,7 +55,8 @@ class Faults(base.Mixin):
 
     def test_nobody_listens(self) -> None:
         with socket.socket() as taken:
-            # Bound and not listening: the port is nobody's.
+            # The socket is bound but does not listen, so no server has the
+            # port.
             taken.bind(("127.0.0.1", 0))
             url = sa.make_url(self.url).set(
                 host="127.0.0.1",
@@ -76,7 +77,7 @@ class Faults(base.Mixin):
                     self.assertRaises(db_exc.DBError, method, stores)
 
     def test_it_comes_back(self) -> None:
-        """A connection that broke is replaced without an error."""
+        """A broken connection is replaced without an error."""
         stores = self.new_stores()
         migration.upgrade(stores.database.engine)
         job_id = stores.jobs.create(base.new_job())

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Workers, the regions they serve, and how operators see them."""
+"""The list of workers, and the regions that they serve."""
 
 import datetime
 from typing import Any
@@ -31,7 +31,7 @@ class Regions(base.JobsMixin):
         self.here = self.new_stores(destination_regions=["here", "near"]).queue
 
     def _claimed(self, claim: Any) -> list[str]:
-        """Claim until nothing waits, and return the jobs' regions."""
+        """Claim jobs until none waits, and return their regions."""
         regions = []
         while taken := claim("worker"):
             regions.append(taken[0].destination_region_id)

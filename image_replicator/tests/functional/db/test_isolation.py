@@ -10,10 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Glance's configuration and ours keep out of each other's way.
+"""Glance's configuration and ours do not affect each other.
 
-cfg.CONF is the whole process's, so each check is made in a process of its
-own.
+cfg.CONF belongs to the process, so each check runs in a new one.
 """
 
 import subprocess
@@ -22,7 +21,7 @@ import textwrap
 
 from image_replicator.tests.functional.db import base
 
-#: Glance's process, as far as databases are concerned.
+#: A program with the database settings of Glance's process.
 PRELUDE = """
     import sys
     from oslo_config import cfg
@@ -71,7 +70,7 @@ class TestIsolation(base.SQLite):
         )
 
     def test_glances_database_has_no_influence_on_ours(self) -> None:
-        """Every one of its options is set, and to what would not work."""
+        """All of its options are set to values that would not work."""
         self._run(
             PRELUDE,
             """

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Each method of the stores, and the one job that it is about."""
+"""The methods of the stores, each with one job."""
 
 import dataclasses
 import datetime
@@ -197,7 +197,7 @@ class Working(base.JobsMixin):
             (0, 0, None),
             (job.attempts, job.bytes_copied, job.worker_id),
         )
-        # The next worker must still know what to remove.
+        # The row must still name the image for the next worker.
         self.assertEqual("left behind", job.reserved_image_id)
         again, _ = self.queue.claim_next("another")
         self.assertEqual(1, again.attempts)
@@ -272,7 +272,7 @@ def _verification(job: Job) -> Verification:
 
 class Purging(base.JobsMixin):
     def _finished(self, ago: datetime.timedelta, **changes: object) -> str:
-        """Insert a job that ended so long ago by the database's clock."""
+        """Insert a job that ended some time ago, by the database's clock."""
         now = self.jobs.get(self.jobs.create(base.new_job())).created_at
         return self.insert_one(
             **{"status": JobStatus.ERROR, "finished_at": now - ago} | changes

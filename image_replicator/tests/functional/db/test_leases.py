@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A worker's hold on a job, and how it runs out: on three databases."""
+"""Leases and their expiry, on three databases."""
 
 import datetime
 import time
@@ -93,7 +93,7 @@ class LeasesMixin(base.JobsMixin):
     def test_one_that_is_renewed_and_runs_out_while_it_is_looked_at(
         self,
     ) -> None:
-        """Its owner is halted between its renewal and the commit."""
+        """The owner is halted between the renewal and its commit."""
         claim = self._claimed()
         self._let_expire(claim)
         with (
@@ -106,7 +106,7 @@ class LeasesMixin(base.JobsMixin):
                 .values(lease_expires_at=models.from_now(0.5))
             )
             releasing = pool.submit(self.queue.release_expired, "second", [])
-            # So long that the renewed lease is over as well.
+            # The wait is long enough for the renewed lease to expire.
             time.sleep(1)
             self.commit_late(owner)
             releasing.result(base.PATIENCE)
@@ -123,7 +123,7 @@ class LeasesMixin(base.JobsMixin):
         )
 
     def commit_late(self, owner: sa.Connection) -> None:
-        """Commit what another transaction waits for."""
+        """Commit while another transaction waits for the lock."""
         owner.commit()
 
     def _owned(self, claim: Claim) -> tuple[str, str | None]:
@@ -152,7 +152,7 @@ class LeasesMixin(base.JobsMixin):
         return claim
 
     def test_who_claims_it_again_is_fenced_off_from_before(self) -> None:
-        """A claim that was lost is not good again by a later one's grace."""
+        """A lost claim does not become valid through a later one."""
         lost = [self._lose(self._claimed())]
         self.jobs.request_cancel(lost[0].job_id)
         for _number in range(2):

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Pages of jobs: their order and their borders."""
+"""Pages of jobs: their order and their boundaries."""
 
 import datetime
 import itertools
@@ -33,7 +33,7 @@ def at(minute: int) -> datetime.datetime:
 
 class Listing(base.JobsMixin):
     def _pages(self, **options: Any) -> list[list[Job]]:
-        """Return every page, each behind the last job of the one before."""
+        """Return all pages, following each page's last job."""
         pages: list[list[Job]] = []
         marker = None
         while page := self.jobs.list(listing.Page(marker=marker, **options)):
@@ -42,7 +42,7 @@ class Listing(base.JobsMixin):
         return pages
 
     def _insert_alike(self) -> list[str]:
-        """Insert jobs that share each value with others."""
+        """Insert jobs with values that other jobs also have."""
         return self.insert(
             *(
                 base.row(
@@ -62,7 +62,7 @@ class Listing(base.JobsMixin):
 
     def test_every_order_page_by_page(self) -> None:
         self._insert_alike()
-        # As a copy within one tenant stands on both sides, 0 is listed once.
+        # A copy within one tenant is on both sides, but listed once.
         for tenant_id, key, descending in itertools.product(
             (None, "tenant-0"), listing.SORT_KEYS, (True, False)
         ):

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The schema: how it comes about, and how it is kept track of."""
+"""The migrations, and the schema's revisions."""
 
 import ast
 import pathlib
@@ -32,7 +32,7 @@ load_tests = test_fixtures.optimize_module_test_loader()
 
 DIRECTORY = pathlib.Path(migrations.__file__).parent
 
-#: What takes something from a schema that the release before may use.
+#: Operations that remove something that the release before may use.
 TAKING = frozenset(
     {
         "alter_column",
@@ -54,7 +54,7 @@ def script() -> alembic_script.ScriptDirectory:
 
 
 def taking_calls(source: str) -> set[str]:
-    """Return the operations in a migration that take something away."""
+    """Return the operations of a migration that remove something."""
     names = {
         node.func.attr
         if isinstance(node.func, ast.Attribute)
@@ -67,7 +67,7 @@ def taking_calls(source: str) -> set[str]:
 
 
 class TestScripts(testtools.TestCase):
-    """The migrations as files."""
+    """Tests of the migrations' files."""
 
     def test_every_file_is_reached_from_a_head(self) -> None:
         self.assertEqual(
@@ -175,7 +175,7 @@ class Migrations(base.Mixin):
 
 
 class ModelsSync(test_migrations.ModelsMigrationsSync, base.Mixin):
-    """Models and migrations say the same."""
+    """The migrations create the schema of the models."""
 
     def setUp(self) -> None:
         super().setUp()

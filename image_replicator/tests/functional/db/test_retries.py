@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A job that waits before it is tried again: on three databases."""
+"""Jobs that wait for their next attempt, on three databases."""
 
 from image_replicator import exception
 from image_replicator.errors import ErrorCode

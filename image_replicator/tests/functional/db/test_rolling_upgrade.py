@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The release before and this one at work on one database."""
+"""The release before and this one on one database."""
 
 import datetime
 import threading
@@ -32,14 +32,14 @@ from image_replicator.tests.functional.db import before
 
 load_tests = test_fixtures.optimize_module_test_loader()
 
-#: Jobs that each thread of the release before has done before and after.
+#: The jobs of each thread of the release before, before and after.
 ROUNDS = 5
 
 
 class Upgrade(base.Mixin):
     def setUp(self) -> None:
         super().setUp()
-        # An SQLite file without a table would be given the newest schema.
+        # An SQLite file without a table would get the newest schema.
         before.upgrade(self.new_engine())
         self.old = before.Release(self.new_engine())
         self.use(self.new_stores())
@@ -60,7 +60,7 @@ class Upgrade(base.Mixin):
             self.assertTrue(version.is_current, version)
 
     def test_too_early(self) -> None:
-        """This release says what is to be done, and then goes on."""
+        """This release asks for the upgrade, and works after it."""
         self.old.create(base.new_job())
         worker = WorkerDescription(
             id="w", host="h", version="1", concurrency=1
@@ -127,7 +127,7 @@ class Upgrade(base.Mixin):
         self.assertEqual(job_id, claim.job_id)
         self.owned.record_progress(claim, 500, 50)
         self.assertEqual(500, self.old.get(job_id)["bytes_copied"])
-        # The release before neither takes nor writes what is held.
+        # The release before does not claim or change an owned job.
         self.assertIsNone(self.old.claim_next("old worker"))
         self.assertFalse(self.old.finish(job_id, "old worker", 1))
         self.owned.finish(claim, 1000, 99, base.VERIFICATION)
@@ -190,7 +190,7 @@ class Upgrade(base.Mixin):
             )
 
     def test_places_come_back_from_the_release_before(self) -> None:
-        """It takes a job away, or ends it, and knows of no place."""
+        """It releases or ends a job without freeing its slot."""
         self._expand()
         limited = self.new_stores(max_copies_per_region={"*": 1})
         first, second = (self.jobs.create(base.new_job()) for _ in range(2))
@@ -221,14 +221,14 @@ class Upgrade(base.Mixin):
         self.assertEqual([JobStatus.REPLICATED] * done, statuses)
 
     def _work_on(self, worker_id: str, expanded: threading.Event) -> int:
-        """Create jobs and do as many; return how many."""
+        """Create jobs and finish as many; return their number."""
         old = before.Release(self._own_engine())
         done = left = 0
         while left < ROUNDS:
             left += expanded.is_set()
             old.create(base.new_job())
             claimed = None
-            # Others may have claimed it; they then leave another.
+            # Others may have claimed it; then there is another one.
             while claimed is None:
                 claimed = old.claim_next(worker_id)
             job_id, attempt = claimed
@@ -238,7 +238,7 @@ class Upgrade(base.Mixin):
         return done
 
     def _own_engine(self) -> sa.Engine:
-        """Return an engine as the release before has it."""
+        """Return an engine with the settings of the release before."""
         facade = enginefacade.transaction_context()
         facade.configure(connection=self.url)
         engine: sa.Engine = facade.writer.get_engine()
@@ -250,7 +250,7 @@ class Upgrade(base.Mixin):
         self._expand()
         self.assertEqual((job_id, 1), self.old.claim_next("old worker"))
         self.assertTrue(self.old.finish(job_id, "old worker", 1))
-        # SQLite's clock has milliseconds, and one may not be over yet.
+        # SQLite's clock has milliseconds, and may not have advanced yet.
         in_a_second = datetime.timedelta(seconds=-1)
         self.assertEqual(1, self.jobs.purge(in_a_second, 10))
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A job that is run once more, and how many a tenant may have."""
+"""Further runs of a job, and the limit on a tenant's active jobs."""
 
 import datetime
 from typing import Any
@@ -30,7 +30,7 @@ load_tests = test_fixtures.optimize_module_test_loader()
 
 class Runs(base.JobsMixin):
     def _failed(self, attempts: int = 1) -> Claim:
-        """Return the last claim of a job that failed so often."""
+        """Return the last claim of a job that failed some times."""
         job_id = self.jobs.create(base.new_job())
         for number in range(1, attempts + 1):
             claim: Claim = self.queue.claim_next("worker")[1]
@@ -88,7 +88,7 @@ class Runs(base.JobsMixin):
         self.assertEqual((0, 0), (after.bytes_copied, after.copy_progress))
         self.assertEqual(before.created_at, after.created_at)
         self.assertLess(before.updated_at, after.updated_at)
-        # The worker is to remove it first.
+        # The worker must remove it first.
         self.assertEqual("left behind", after.reserved_image_id)
         self.assertEqual("left behind", after.destination_image_id)
         self.assertIs(True, self.read(job_id)["active"])
@@ -231,7 +231,7 @@ class LeftBehind(base.JobsMixin):
         ids = {
             self._left(reserved_image_id=f"{digit}-image") for digit in "37bf"
         }
-        # By chance, each comes first; it would take bad luck in 200 draws.
+        # Each comes first at random; 200 draws make a failure very unlikely.
         found = set()
         for _each in range(200):
             found |= set(self._found(1))
@@ -262,7 +262,7 @@ class LeftBehind(base.JobsMixin):
         before = self.read(job_id)
         self.leftovers.record_removed(job)
         self.assertEqual(before, self.read(job_id))
-        # It made and left another image, which is still there.
+        # The second run left another image.
         _job, claim = self.queue.claim_next("worker")
         self.owned.reserve_image(claim, "another image")
         self.owned.fail(

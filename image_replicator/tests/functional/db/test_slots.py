@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""No more copies to a region than it has places: on three databases."""
+"""The limit of copies to a region, on three databases."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class Limits(base.JobsMixin):
             self.jobs.create(base.new_job(destination_region_id=region))
 
     def _claim_all(self, stores: Any) -> dict[str, int]:
-        """Claim what can be, and return how many copies go where."""
+        """Claim all possible jobs; return the number of copies by region."""
         claimed: Counter[str] = Counter()
         while taken := stores.queue.claim_next("worker"):
             claimed[taken[0].destination_region_id] += 1
@@ -143,7 +143,7 @@ class Limits(base.JobsMixin):
         self.assertEqual({"ot2": 1}, self._claim_all(stores))
 
     def test_places_that_the_release_before_has_left(self) -> None:
-        """It ends jobs, and takes them from the lost, but frees no place."""
+        """It ends and releases jobs without freeing their slots."""
         for status in JobStatus:
             for owner in ("old worker", None):
                 if status is JobStatus.REPLICATING and owner is None:
@@ -163,11 +163,11 @@ class Limits(base.JobsMixin):
         self.assertEqual(not copying, claimed is not None)
 
     def test_a_place_that_was_taken_since_we_looked(self) -> None:
-        """The database refuses what two workers cannot know of each other."""
+        """The database refuses a slot that another worker has just taken."""
         self._ask("ot2", "ot2")
         late = self._limited({"*": 1}).queue
         self.assertIsNotNone(self._limited({"*": 1}).queue.claim_next("quick"))
-        # Its first two looks were before the other's claim.
+        # The first two reads are before the other worker's claim.
         looks: Iterator[set[int]] = iter([set(), set()])
         look = late._slots._taken
         late._slots._taken = lambda region: next(looks, look(region))

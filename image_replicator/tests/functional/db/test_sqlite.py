@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""One machine, nothing to set up: a file that several processes share."""
+"""An SQLite file that several processes share."""
 
 import os
 import stat
@@ -64,7 +64,7 @@ class TestFile(base.SQLite):
         self.assertEqual([], list(self.directory.iterdir()))
 
     def test_connections_are_used_again(self) -> None:
-        """Opening one costs more than all that is then done with it."""
+        """To open one takes longer than a transaction."""
         stores = self.new_stores()
         opened: list[object] = []
         sa.event.listen(

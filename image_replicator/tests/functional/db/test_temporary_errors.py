@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Waiting for a database ends where it cannot help."""
+"""A worker waits for a database only after errors that may pass."""
 
 import functools
 import threading
@@ -35,9 +35,10 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 class TemporaryErrors(base.JobsMixin):
-    """Errors are what a real database raises.
+    """Tests with the errors of real databases.
 
-    :ivar read_only: statements that make the next write fail, and undo it.
+    :ivar read_only: statements that make the next write fail, and reverse
+        that.
     """
 
     read_only: tuple[str, str]
@@ -53,7 +54,7 @@ class TemporaryErrors(base.JobsMixin):
         self.calls = 0
 
     def _call(self, write: Callable[[], None]) -> None:
-        """Call until available, but no more than three times."""
+        """Call until available, but at most three times."""
         stop = threading.Event()
         self.calls = 0
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Every change of status that exists happens, and no other does."""
+"""Every allowed change of status is made, and no other one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +36,7 @@ S = JobStatus
 
 
 class State(NamedTuple):
-    """What a job's row can look like, as far as claims are concerned."""
+    """A state of a job's row, as far as claims need it."""
 
     status: JobStatus
     owned: bool
@@ -52,8 +52,8 @@ STATES = [
 class Action(NamedTuple):
     """A method of a store that changes the status.
 
-    :ivar steps: where it leads to from where it may start.
-    :ivar refusal: what it raises elsewhere; None if it finds nothing to do.
+    :ivar steps: the new status by each allowed old status.
+    :ivar refusal: the error for other statuses; None if it does nothing then.
     """
 
     call: Callable[[Stores, Claim], Any]
@@ -132,7 +132,7 @@ ACTIONS = {
     ),
 }
 
-#: What a worker does to a job of its own, and the states that allow it.
+#: The methods for a job's owner, with the states that allow them.
 ACTIVE_AND_OWNED = [
     state for state in STATES if state.owned and state.status in ACTIVE
 ]
@@ -207,7 +207,7 @@ class Transitions(base.JobsMixin):
         self.assertEqual([], self.changes)
 
     def _check_published(self, old: JobStatus, job_id: str) -> None:
-        """A change of status is published, and nothing else is."""
+        """Check that changes of status were published, and nothing else."""
         job = self.jobs.get(job_id)
         changed = events.StatusChange(job, old, job.status)
         self.assertEqual([changed] * (old is not job.status), self.changes)
@@ -250,7 +250,7 @@ class Transitions(base.JobsMixin):
                     self.assertEqual(final, after["finished_at"] is not None)
 
     def test_the_fence(self) -> None:
-        """Nobody but the owner, in the attempt that it is, changes a job."""
+        """Only the owner can change a job, and only by its current claim."""
         calls = {
             **{
                 name: (action.call, list(action.steps))

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What goes in comes out, whatever the names and the clocks."""
+"""Values are read as they were written, with any names and clocks."""
 
 import datetime
 from urllib import parse
@@ -33,14 +33,14 @@ NAMES = (
     "PLAIN",
     "\U0001f4bf\U0001f680 4 bytes each",
     "\xdcn\xefc\xf6de",
-    # The same to the eye, decomposed.
+    # This looks the same, but is decomposed.
     "U\u0308ni\u0308co\u0308de",
     "%s %(name)s :name ? '\" \\ `;--",
     "日" * 255,
     "\U0001f4bf" * 255,
 )
 
-#: What comes from outside, and no database, or not each, can store.
+#: Text from outside that not every database can store.
 DIRT = (
     "a NUL \x00 within",
     "\x00",
@@ -177,7 +177,7 @@ class Values(base.JobsMixin):
             self.assertEqual(kept, self.jobs.get(claim.job_id).error_message)
 
     def test_what_was_cut_is_not_what_it_begins_with(self) -> None:
-        """A tenant's id that is too long shows nobody else's jobs."""
+        """A tenant's id that is too long matches no other tenant's jobs."""
         self.insert_one(source_tenant_id="t" * 64)
         page = listing.Page(limit=9, tenant_id="t" * 65)
         self.assertEqual([], self.jobs.list(page))
@@ -198,7 +198,7 @@ class Values(base.JobsMixin):
 
 
 class Clocks(base.JobsMixin):
-    #: Makes every session live half a day and more ahead of UTC.
+    #: Sets the time zone of every session to one far ahead of UTC.
     elsewhere: dict[str, str]
 
     def test_times_are_utc_wherever_the_session_lives(self) -> None:
@@ -208,14 +208,14 @@ class Clocks(base.JobsMixin):
         with stores.database.engine.connect() as connection:
             local = connection.scalar(sa.text("SELECT LOCALTIMESTAMP"))
         now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
-        # The session does live elsewhere, else this would prove nothing.
+        # This checks that the session has another time zone.
         self.assertGreater(local - now, 12 * 60 * MINUTE)
         job = stores.jobs.get(stores.jobs.create(base.new_job()))
         self.assertIsNone(job.created_at.tzinfo)
         self.assertLess(abs(job.created_at - now), MINUTE)
         _, claim = stores.queue.claim_next("worker")
         stores.owned.finish(claim, 1000, 99, base.VERIFICATION)
-        # Read in a session that lives in UTC, it is the same moment.
+        # A session in UTC reads the same moment.
         there = stores.jobs.get(job.id).finished_at
         self.assertEqual(there, self.jobs.get(job.id).finished_at)
         self.assertLess(abs(there - now), MINUTE)
@@ -229,7 +229,7 @@ class TestValuesMariaDB(Values, Clocks, base.MariaDB):
     elsewhere = {"init_command": "SET time_zone = '+13:00'"}
 
     def test_the_clock_is_the_databases(self) -> None:
-        """MariaDB lets a session believe that it is another time."""
+        """MariaDB lets a session set its own time."""
         init = parse.quote("SET timestamp = 1000000000.25")
         stores = self.new_stores(f"{self.url}?init_command={init}")
         job = stores.jobs.get(stores.jobs.create(base.new_job()))

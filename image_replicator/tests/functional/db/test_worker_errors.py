@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A worker's job ends, whatever the words of its error."""
+"""A worker's job ends, whatever characters its error message has."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ class WorkerErrors(base.JobsMixin):
     """The image services are fakes; the database is real."""
 
     def _end(self, url: str) -> Job:
-        """Let a worker run a job that fails with WORDS; return its end."""
+        """Run a job that fails with WORDS; return the job."""
         source = self.useFixture(glances.FakeGlance())
         destination = self.useFixture(glances.FakeGlance())
         destination.on("PUT", "file", glances.saying(413, WORDS))

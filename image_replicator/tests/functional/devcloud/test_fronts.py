@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""nginx and HAProxy before a service, as the test cloud starts them."""
+"""nginx and HAProxy before a service, started by the test cloud."""
 
 import http.server
 import socket
@@ -23,14 +23,14 @@ import testtools
 from devcloud import fronts
 
 DATA = bytes(range(256)) * 4096
-PATIENCE = 30  # seconds; only ever waited when a test fails
+PATIENCE = 30  # the timeout of waits, in seconds
 
 
 class _Service(http.server.BaseHTTPRequestHandler):
-    """Answers with the number of bytes that it was sent."""
+    """Answers with the number of bytes of the request's body."""
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -43,7 +43,7 @@ class _Service(http.server.BaseHTTPRequestHandler):
 
 class _Server(http.server.ThreadingHTTPServer):
     def handle_error(self, *args: Any) -> None:
-        """Say nothing: some of its connections are cut off."""
+        """Log nothing, as some connections are cut."""
 
 
 class FrontTestCase(testtools.TestCase):
@@ -71,7 +71,7 @@ class FrontTestCase(testtools.TestCase):
         )
 
     def _starve(self, front: fronts.Front) -> bytes:
-        """Send a part of an upload, and nothing more; return the answer."""
+        """Send only a part of an upload; return the answer."""
         address = ("127.0.0.1", front.port)
         with socket.create_connection(address, PATIENCE) as client:
             client.sendall(
@@ -131,6 +131,6 @@ class TestNginx(FrontTestCase):
 
 class TestHAProxy(FrontTestCase):
     def test_an_upload_that_starves_is_cut_off(self) -> None:
-        """By the time-out of the server, whose answer it waits for."""
+        """The time-out for the server's answer ends it."""
         front = self._serve(fronts.HAProxy({"server": "1s"}))
         self.assertIn(b"504 Gateway Time-out", self._starve(front))

@@ -13,8 +13,8 @@
 
 """Tests on a Galera cluster of three nodes.
 
-Starting one takes ten seconds, so all tests of a process use the same. Each
-has a database of its own, and leaves the cluster with all its nodes.
+Starting one takes ten seconds, so all tests of a process share it. Each test
+has its own database, and leaves all nodes running.
 """
 
 import atexit
@@ -35,7 +35,7 @@ from image_replicator.tests.functional.db import base
 def shared_cluster() -> galera.Cluster:
     """Return this process's cluster, started at the first call.
 
-    :raises unittest.SkipTest: when there can be none, in CI AssertionError
+    :raises unittest.SkipTest: if it cannot start; in CI AssertionError
     """
     galera_node.require_programs()
     shared = galera.Cluster()
@@ -46,9 +46,9 @@ def shared_cluster() -> galera.Cluster:
 
 @functools.cache
 def shared_front() -> galera_front.GaleraFront:
-    """Return what gives each connection to this process's cluster a node.
+    """Return the load balancer of this process's cluster.
 
-    :raises unittest.SkipTest: when there can be none, in CI AssertionError
+    :raises unittest.SkipTest: if it cannot start; in CI AssertionError
     """
     programs.find("haproxy")
     shared = galera_front.GaleraFront(
@@ -60,10 +60,10 @@ def shared_front() -> galera_front.GaleraFront:
 
 
 class Galera(base.DatabaseTestCase):
-    """On the shared cluster.
+    """A test on the shared cluster.
 
-    :ivar url: of the test's own, empty database; each connection is to
-        another node.
+    :ivar url: of the test's empty database; each connection is to another
+        node.
     :ivar urls: of that database, at each node
     :ivar name: of that database
     """
@@ -78,7 +78,7 @@ class Galera(base.DatabaseTestCase):
         self.addCleanup(self.cluster.make_good)
 
     def new_engine(self) -> sa.Engine:
-        """Return a plain engine, but one that sees what was committed."""
+        """Return an engine that only adds the wait for earlier commits."""
         engine = super().new_engine()
         db_galera.wait_for_commits(engine)
         return engine

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Leases where the clocks of the nodes differ, and how operators learn it."""
+"""Leases on nodes whose clocks differ, and the warnings about it."""
 
 import contextlib
 import io
@@ -43,12 +43,12 @@ OPTIONS = {"lease_time": 20.0, "progress_interval": 4.0}
 
 
 class TestClock(base.Galera):
-    """The third node's clock is not that of the others."""
+    """Tests with a wrong clock on the third node."""
 
     def _set_clock(
         self, seconds: float
     ) -> tuple[stores.Stores, stores.Stores]:
-        """Let the third node's clock be ahead.
+        """Set the third node's clock ahead.
 
         :returns: stores at the first node, and at the third.
         """
@@ -62,7 +62,7 @@ class TestClock(base.Galera):
         return right, wrong
 
     def _claim(self, opened: stores.Stores) -> str:
-        """Let a worker own a job; return its id."""
+        """Claim a job for a worker; return the job's id."""
         job_id = opened.jobs.create(db_base.new_job())
         opened.queue.claim_next("worker")
         return job_id
@@ -78,10 +78,10 @@ class TestClock(base.Galera):
 
     def test_what_is_tolerated_takes_no_job(self) -> None:
         self.assertEqual(TOLERANCE, clock.tolerance(self._conf("")))
-        # As far as two nodes may be from each other.
+        # Two nodes within the tolerance may differ by this much.
         right, other = self._set_clock(2 * TOLERANCE)
         job_id = self._claim(right)
-        # As long as it ever is before it is renewed.
+        # A lease is renewed after this time at the latest.
         time.sleep(OPTIONS["progress_interval"])
         self.assertEqual([], other.queue.release_expired("other", []))
         self.assertIs(JobStatus.REPLICATING, right.jobs.get(job_id).status)
@@ -98,7 +98,7 @@ class TestClock(base.Galera):
             "database node node-3 is 2",
             self._warnings(self.urls[2], seconds=db_base.PATIENCE),
         )
-        # Which is what the warnings are about.
+        # The warnings are about this difference.
         [lost] = wrong.queue.release_expired("other", [])
         self.assertEqual(job_id, lost.job_id)
 
@@ -106,7 +106,7 @@ class TestClock(base.Galera):
         return db_base.configuration(url, **OPTIONS)
 
     def _check(self, url: str) -> tuple[str, str | None]:
-        """Return what ``upgrade check`` finds of the clocks."""
+        """Return the result of ``upgrade check`` for the clocks."""
         directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         path = directory / "image-replicator.conf"
         options = "\n".join(f"{name} = {OPTIONS[name]}" for name in OPTIONS)
@@ -125,7 +125,7 @@ class TestClock(base.Galera):
         return upgradecheck.Code(check["result"]).name, check["details"]
 
     def _warnings(self, url: str, seconds: float) -> str:
-        """Return what a worker warns of.
+        """Return a worker's warnings.
 
         :param seconds: for which it runs, unless it warns before.
         """

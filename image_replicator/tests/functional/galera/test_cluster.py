@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The fixture: what befalls a node, and what is left of a cluster."""
+"""The fixture: failures of nodes, and the cluster's recovery."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ from devcloud import galera
 from devcloud import galera_node
 from image_replicator.tests.functional.galera import base
 
-#: Seconds; only ever waited when a test fails.
+#: The timeout of waits, in seconds.
 PATIENCE = 30
 
 
@@ -114,10 +114,10 @@ class TestWhatIsLeft(testtools.TestCase):
         return [each for each in directories if pathlib.Path(each).exists()]
 
     def _used(self, directories: list[str]) -> set[str]:
-        """Return the directories that a running process was told of."""
+        """Return the directories in the arguments of running processes."""
         commands = []
         for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-            # Processes come and go.
+            # A process may end after it was listed.
             with contextlib.suppress(OSError):
                 commands.append(path.read_bytes().decode(errors="replace"))
         return {

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""What was committed through one node is seen through any other."""
+"""A commit on one node is seen on any other."""
 
 import collections
 import contextlib
@@ -114,7 +114,7 @@ class TestLostNode(base.Galera):
         node.cut_off()
         node.wait_until_serves(False)
         self.assertRaises(db_exc.DBConnectionError, opened.jobs.get, job_id)
-        # A new connection asks for more.
+        # A new connection sets more bits.
         fresh = self.new_stores(self.urls[1])
         self.assertRaises(db_exc.DBConnectionError, fresh.jobs.get, job_id)
         node.reconnect()

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""HAProxy before the cluster, configured as the documentation has it."""
+"""HAProxy before the cluster, with the documentation's configuration."""
 
 import pathlib
 import threading
@@ -30,7 +30,7 @@ from image_replicator.worker import availability
 
 NODES = {"node-1", "node-2", "node-3"}
 
-#: Connections: enough for each node to get one.
+#: The number of connections: enough for each node to get one.
 MANY = 6
 
 
@@ -46,12 +46,12 @@ class HAProxyTestCase(base.Galera):
         self.job_id = self.opened.jobs.create(db_base.new_job())
 
     def nodes(self) -> set[str]:
-        """Return which nodes serve those who connect now.
+        """Return the nodes that new connections reach.
 
         :raises sqlalchemy.exc.DBAPIError: if one of them does not
         """
         engine = sa.create_engine(self.url, poolclass=pool.NullPool)
-        # All are open at once, so that the one with the fewest is another.
+        # All are open at once, so that HAProxy chooses different nodes.
         connections = [engine.connect() for _each in range(MANY)]
         try:
             return {
@@ -65,7 +65,7 @@ class HAProxyTestCase(base.Galera):
                 connection.close()
 
     def wait_for_nodes(self, expected: set[str]) -> None:
-        """Wait until these, and no others, serve those who connect."""
+        """Wait until new connections reach exactly these nodes."""
         deadline = time.monotonic() + db_base.PATIENCE
         found: Any = None
         while found != expected:
@@ -77,7 +77,7 @@ class HAProxyTestCase(base.Galera):
             time.sleep(0.1)
 
     def wait_until_serves(self) -> None:
-        """Wait until the stores, in use all the time, read and write."""
+        """Wait until the stores can read and write again."""
         database = availability.DatabaseAvailability()
         stop = threading.Event()
         timer = threading.Timer(db_base.PATIENCE, stop.set)

@@ -11,9 +11,9 @@
 # under the License.
 
 
-"""The tests of the stores that many nodes could break.
+"""The tests of the stores that may fail on several nodes.
 
-Each of their transactions may be on another node than the one before it.
+Each transaction may be on another node than the one before it.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ class TestRepositoryGalera(test_jobs.Everything, base.Galera):
 
 class TestLeasesGalera(test_leases.LeasesMixin, base.Galera):
     def commit_late(self, owner: sa.Connection) -> None:
-        # Nothing waits for a lock of another node; the first commit wins.
+        # Nodes do not wait for each other's locks; the first commit wins.
         with contextlib.suppress(db_exc.DBDeadlock):
             owner.commit()
 
