@@ -20,7 +20,7 @@ from typing import Final
 from image_replicator.errors import ErrorCode
 from image_replicator.errors import Recovery
 
-#: How many attempts are made of a copy that may have failed by accident.
+#: The most attempts of a copy that may have failed by accident.
 _ONCE_MORE_ATTEMPTS: Final = 2
 
 

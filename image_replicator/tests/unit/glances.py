@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Image services in threads of this process, which misbehave when told to."""
+"""Fake image services in threads of this process, with set answers."""
 
 import hashlib
 import http.server
@@ -38,14 +38,14 @@ TOKEN = "the-token"
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 _IMAGES = re.compile(r"/v2/images(/(?P<id>[^/]+)(/file)?)?")
 
-#: How a service answers one kind of request; it writes the whole answer.
+#: Answers one kind of request; writes the whole answer.
 Answer = Callable[["Handler"], object]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """One request.
+    """The handler of one request.
 
-    :ivar kind: what it asks for: ``images``, ``image``, ``file``, or the last
+    :ivar kind: of the request: ``images``, ``image``, ``file``, or the last
         part of any other path
     """
 
@@ -70,12 +70,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._answered = True
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
     def body(self) -> bytes:
-        """Read what the client sends.
+        """Read the request's body.
 
-        :raises ConnectionError: if that is not all it has announced
+        :raises ConnectionError: if it is shorter than announced
         """
         size = int(self.headers.get("Content-Length", 0))
         data = self.rfile.read(size)
@@ -90,13 +90,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers: Mapping[str, object] | None = None,
         by_proxy: bool = False,
     ) -> None:
-        """Send a whole answer; given headers replace Content-Length.
+        """Send an answer; the given headers replace Content-Length.
 
         :param by_proxy: whether a proxy answers in Glance's place.
         """
         self.send_response(status)
         if status == 204:
-            # Glance's have it, though they have no page.
+            # Glance's answers have this type, though they are no page.
             self.send_header("Content-Type", "text/html; charset=UTF-8")
         if not by_proxy:
             self.send_header("X-Openstack-Request-Id", "req-fake")
@@ -109,7 +109,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def saying(
     status: int, body: bytes = b"", by_proxy: bool = False, **headers: object
 ) -> Answer:
-    """Answer so, the body having been read."""
+    """Return a behaviour that reads the body, then sends an answer."""
 
     def answer(handler: Handler) -> None:
         handler.body()
@@ -121,25 +121,26 @@ def saying(
 
 
 def proxying(status: int, body: bytes = b"", **headers: object) -> Answer:
-    """Answer as a proxy does in Glance's place."""
+    """Return a behaviour that sends a proxy's answer."""
     return saying(status, body, by_proxy=True, **headers)
 
 
 def hanging_up(handler: Handler) -> None:
-    """Read the body and answer nothing."""
+    """Read the body, and close the connection without an answer."""
     handler.body()
 
 
 class FakeGlance(fixtures.Fixture):
-    """The image service of a region, as far as a worker needs it.
+    """A fake image service with the requests that a worker sends.
 
-    :param hasty: whether it keeps connections, and closes each in the moment
-        in which it is used again; otherwise it keeps none
-    :ivar images: by id, as they are shown; what begins with ``_`` is not
+    :param hasty: whether it keeps connections, and closes each when it is used
+        again; otherwise it keeps none
+    :ivar images: by id; keys that begin with ``_`` are not shown
     :ivar seen: method and kind of each request, in order
-    :ivar algorithm: what it hashes with
-    :ivar page_size: images that a listing shows at a time
-    :ivar closed: kept connections that it closed in place of an answer
+    :ivar algorithm: of its hashes
+    :ivar page_size: the images on a page of a listing
+    :ivar closed: the number of kept connections that it closed instead of an
+        answer
     """
 
     def __init__(self, hasty: bool = False) -> None:
@@ -162,7 +163,7 @@ class FakeGlance(fixtures.Fixture):
             {"glance": self, "protocol_version": version},
         )
         server = http.server.ThreadingHTTPServer((HOST, 0), handler)
-        # One that hangs must not keep the test from ending.
+        # A thread that hangs must not keep the test from ending.
         server.block_on_close = False
         thread = threading.Thread(
             target=server.serve_forever, args=(0.01,), daemon=True
@@ -174,24 +175,24 @@ class FakeGlance(fixtures.Fixture):
         self.addCleanup(server.shutdown)
 
     def on(self, method: str, kind: str, answer: Answer) -> None:
-        """Answer requests so.
+        """Set the behaviour for requests.
 
-        :param kind: as the handler has it
+        :param kind: of the requests, as in :class:`Handler`
         """
         self._answers[method, kind] = answer
 
     def count(self, method: str, kind: str) -> int:
-        """Return how many such requests there were."""
+        """Return the number of requests of a kind."""
         return self.seen.count((method, kind))
 
     def add(self, image_id: str, data: bytes, **properties: Any) -> None:
-        """Have an active image."""
+        """Add an active image."""
         self.images[image_id] = {"id": image_id, **properties}
         self._used.add(image_id)
         self.fill(self.images[image_id], data)
 
     def fill(self, image: dict[str, Any], data: bytes) -> None:
-        """Give an image its data."""
+        """Set an image's data."""
         image |= {"_data": data, "status": "active", "size": len(data)}
         if self.algorithm:
             image["os_hash_algo"] = self.algorithm
@@ -200,7 +201,7 @@ class FakeGlance(fixtures.Fixture):
             ).hexdigest()
 
     def serve(self, handler: Handler) -> None:
-        """Answer a request, as told or as Glance does."""
+        """Answer a request with the set behaviour, or as Glance does."""
         key = (handler.command, handler.kind)
         self.seen.append(key)
         self.requests.append(handler)
@@ -210,7 +211,7 @@ class FakeGlance(fixtures.Fixture):
             else:
                 self.behave(handler)
         except OSError:
-            # The client has gone.
+            # The client has closed the connection.
             return
 
     def behave(self, handler: Handler) -> None:
@@ -236,7 +237,7 @@ class FakeGlance(fixtures.Fixture):
         handler.answer(201, b"{}")
 
     def _get_images(self, handler: Handler) -> None:
-        """List images with a tag, a page of them."""
+        """Return a page of the images with a tag."""
         query = dict(parse.parse_qsl(parse.urlsplit(handler.path).query))
         found = [
             image_id
@@ -305,9 +306,9 @@ class FakeGlance(fixtures.Fixture):
 
 
 class Credentials(plugin.BaseAuthPlugin):
-    """Who we are, and where each region's image service is.
+    """Fake credentials, with the URL of each region's image service.
 
-    :ivar given: how many tokens there were; each refusal asks for a new one
+    :ivar given: the number of tokens; each 401 leads to a new one
     """
 
     def __init__(self, urls: Mapping[str, str]) -> None:
@@ -319,7 +320,7 @@ class Credentials(plugin.BaseAuthPlugin):
         return f"{TOKEN}-{self.given}"
 
     def get_access(self, session: ksa_session.Session) -> "Credentials":
-        """Return what a token tells; we have no more than its catalogue."""
+        """Return the access of a token, which has only a catalogue."""
         return self
 
     @property
@@ -338,13 +339,13 @@ class Credentials(plugin.BaseAuthPlugin):
 
 
 def new_session(**glances: FakeGlance) -> ksa_session.Session:
-    """Return a session that reaches these regions."""
+    """Return a session for these regions."""
     urls = {name: glance.url for name, glance in glances.items()}
     return ksa_session.Session(auth=Credentials(urls), timeout=10)
 
 
 def catalogue_of(session: ksa_session.Session) -> catalogue.Catalogue:
-    """Return the catalogue that comes with a session's credentials."""
+    """Return the catalogue of a session's token."""
     return catalogue.Catalogue(session, ["internal"])
 
 
@@ -354,7 +355,7 @@ def image_client(
     side: Side = Side.DESTINATION,
     **timeouts: float,
 ) -> client.ImageClient:
-    """Return a client of a region's images, with a worker's patience."""
+    """Return a client of a region's images, with a worker's timeouts."""
     waits = {"connect": 10.0, "read": 10.0, "upload_response": 10.0}
     return client.ImageClient(
         image_service.ImageService(session, name, catalogue_of(session), side),

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""An identity service in threads of this process, which answers as told."""
+"""A fake identity service in threads of this process, with set answers."""
 
 import http.server
 import json
@@ -49,11 +49,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         )
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 def credentials(**overrides: str | None) -> dict[str, object]:
-    """Return a ``[service_auth]`` that can work; nobody listens there."""
+    """Return valid options of ``[service_auth]``; no server has the URL."""
     return {
         "auth_type": "password",
         "auth_url": f"http://{HOST}:1/v3",
@@ -67,14 +67,14 @@ def credentials(**overrides: str | None) -> dict[str, object]:
 
 
 class FakeKeystone(fixtures.Fixture):
-    """A Keystone of which an image service is known in each region.
+    """A fake Keystone, whose catalogue has some regions' image services.
 
     :ivar regions: the endpoints of the image services, by region
     :ivar tags: of every project
-    :ivar project: that tokens are for
-    :ivar roles: that a token's user has there
-    :ivar status: of each answer; other than 200 there is no content
-    :ivar body: of each answer, in place of the right one
+    :ivar project: the project of tokens
+    :ivar roles: of a token's user
+    :ivar status: of each answer; other than with 200 there is no content
+    :ivar body: of each answer, instead of the right one
     :ivar seen: method, path and query of each request, in order
     """
 
@@ -133,7 +133,7 @@ class FakeKeystone(fixtures.Fixture):
         return token
 
     def session(self) -> ksa_session.Session:
-        """Return a session that logs in here."""
+        """Return a session that gets its tokens here."""
         auth = v3.Password(
             self.url,
             username="replicator",

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which regions have an image service, and when Keystone is asked for them."""
+"""The regions that have an image service, and requests for them."""
 
 import threading
 
@@ -39,7 +39,7 @@ class CatalogueTestCase(testtools.TestCase):
         )
 
     def join(self, region: str, interface: str = "public") -> None:
-        """Let a region join the cloud; its URL tells both."""
+        """Add a region whose URLs have its name and the interface."""
         self.keystone.regions.setdefault(region, {})[interface] = (
             f"http://{region}-{interface}"
         )
@@ -49,7 +49,7 @@ class CatalogueTestCase(testtools.TestCase):
 
 
 class TestInterfaces(CatalogueTestCase):
-    """Each region is used by the first interface that it has."""
+    """The URL of a region is of the first interface that it has."""
 
     def test_region_by_region(self) -> None:
         self.join("both", "public")
@@ -210,7 +210,7 @@ class TestKeystoneAway(CatalogueTestCase):
         self.assertEqual({"ot1", "ot2"}, self.catalogue.image_regions())
 
     def test_a_missing_region_is_not_called_missing(self) -> None:
-        """Nobody knows, as long as Keystone does not answer."""
+        """It is not known whether it exists while Keystone does not answer."""
         self.catalogue.image_regions()
         self.break_down(503)
         self.now += catalogue.MIN_INTERVAL + 1

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What is read, and what is refused."""
+"""Valid and invalid values of options."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ from image_replicator.conf import loading
 
 SECRET = "pa55word"
 
-#: A value that each option of these refuses, and a word of why.
+#: A wrong value for each option, with a word of the message.
 BAD_VALUES = (
     ("DEFAULT", "publish_errors", "perhaps", "boolean"),
     ("DEFAULT", "region_id", "$nowhere", "'$$'"),
@@ -70,7 +70,7 @@ BAD_VALUES = (
     ("database", "sqlite_synchronous", "perhaps", "boolean"),
 )
 
-#: Database URLs that cannot work, and a word of why.
+#: Wrong URLs of databases, each with a word of the message.
 BAD_URLS = (
     ("", "not a database URL"),
     ("/var/lib/jobs.sqlite", "not a database URL"),
@@ -193,7 +193,7 @@ class TestRefusals(ConfTestCase):
         self.assertEqual(1, self.load().worker.progress_interval)
 
     def test_bad_values_of_what_the_command_line_has_too(self) -> None:
-        """oslo.config itself stops then."""
+        """oslo.config itself refuses these."""
         self.write("DEFAULT", "use_json", "perhaps")
         errors = io.StringIO()
         with contextlib.redirect_stderr(errors):
@@ -209,7 +209,7 @@ class TestRefusals(ConfTestCase):
                 self.assertIn(why, told)
 
     def test_asynchronous_drivers(self) -> None:
-        """Whether or not the driver is there, the other one is named."""
+        """The message names the right driver, even if this one is missing."""
         self.write("database", "connection", "sqlite+aiosqlite:///jobs")
         self.assertIn("[database] connection: ", self.refusal())
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The caller, as auth_token proved it."""
+"""The caller of a request, as auth_token found it."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ _TOKEN_INFO = {"token": {"methods": ["application_credential", "token"]}}
 
 
 def environ(**added: Any) -> dict[str, Any]:
-    """Return what auth_token leaves behind for a good token."""
+    """Return the environ that auth_token makes for a valid token."""
     return {
         context.TOKEN_AUTH: object(),
         "keystone.token_info": _TOKEN_INFO,
@@ -48,7 +48,7 @@ class TestFromEnviron(testtools.TestCase):
         )
 
     def test_unscoped_token_has_no_project(self) -> None:
-        """auth_token sets the headers of what is not there to None."""
+        """auth_token sets headers without a value to None."""
         caller = context.from_environ(environ(HTTP_X_PROJECT_ID=None))
         assert caller
         self.assertIsNone(caller.project_id)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Credentials that cannot work are refused by the names of their options."""
+"""Wrong credentials are refused with the option's name."""
 
 import contextlib
 import pathlib
@@ -26,7 +26,7 @@ from image_replicator import exception
 from image_replicator.conf import loading
 from image_replicator.tests.unit import keystones
 
-#: Options that cannot work, the one that is named, and a word of why.
+#: Wrong options, the one that is named, and a word of the message.
 REFUSED: tuple[tuple[dict[str, str | None], str, str], ...] = (
     ({"auth_type": None}, "auth_type", "not set"),
     ({"auth_type": "passw0rd"}, "auth_type", "passw0rd"),
@@ -92,7 +92,7 @@ class CredentialsTestCase(testtools.TestCase):
         self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
 
     def load(self, **overrides: str | None) -> None:
-        """Make a session of options, some of them overridden."""
+        """Return a session of valid options, with some overridden."""
         path = self.directory / "image-replicator.conf"
         section = keystones.credentials(**overrides)
         self.load_file(settings.write(path, {"service_auth": section}))
@@ -125,14 +125,14 @@ class TestOptions(CredentialsTestCase):
 
     @contextlib.contextmanager
     def _telling(self, overrides: object) -> Iterator[None]:
-        """Say which options a failure is about."""
+        """Add the options to the error of a failure."""
         try:
             yield
         except Exception as error:
             raise AssertionError(f"{overrides}: {error}") from error
 
     def test_a_section_of_its_own(self) -> None:
-        """keystoneauth's ``auth_section``, as other services have it."""
+        """keystoneauth's ``auth_section`` works as in other services."""
         path = settings.write(
             self.directory / "image-replicator.conf",
             {
@@ -149,7 +149,7 @@ class TestOptions(CredentialsTestCase):
 
 
 class TestFiles(CredentialsTestCase):
-    """The files of TLS."""
+    """The files for TLS."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The table of error codes, as others read it."""
+"""The table of error codes."""
 
 import json
 
@@ -21,7 +21,7 @@ from image_replicator.errors import ErrorCode
 from image_replicator.errors import Kind
 from image_replicator.errors import Side
 
-#: Characters that the database's column for a code takes.
+#: The width of the database's column for a code.
 _LONGEST = 64
 
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Every subscriber is told of a change, whatever another one does."""
+"""Every subscriber is called, even if another one raises."""
 
 import datetime
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What Keystone is asked for, and what it is not."""
+"""Requests to Keystone, and their errors."""
 
 import pathlib
 
@@ -33,7 +33,7 @@ TAGS = f"GET /v3/projects/{_OTHER}/tags"
 
 
 def new_context(*methods: str) -> context.RequestContext:
-    """Return a caller whose token was got so."""
+    """Return a caller with the authentication methods of its token."""
     return context.RequestContext(
         auth_token="t0ken",
         project_id=_OWN,
@@ -51,7 +51,7 @@ class IdentityTestCase(testtools.TestCase):
         self.build()
 
     def build(self, auth_url: str | None = None, **defaults: str) -> None:
-        """Build an Identity that asks our Keystone.
+        """Build an Identity for the fake Keystone.
 
         :param defaults: options of the section ``[DEFAULT]``
         """
@@ -85,7 +85,7 @@ class TestCredentials(IdentityTestCase):
             self.identity.caller_in_project(_OTHER, new_context())
 
     def test_a_proxy_that_wants_a_password(self) -> None:
-        """It answers everything with 401; nobody waits for ever."""
+        """It answers each request with 401, and no request hangs."""
         self.keystone.status = 401
         self.assertRaises(
             exception.ServiceUnavailable, self.identity.image_regions
@@ -93,10 +93,10 @@ class TestCredentials(IdentityTestCase):
 
 
 class TestRequests(IdentityTestCase):
-    """What one request for a copy asks of Keystone, and no more."""
+    """The requests to Keystone of one request for a copy."""
 
     def ask(self) -> list[str]:
-        """Let a copy in, and return the requests that it took."""
+        """Admit a copy, and return the requests to Keystone."""
         self.keystone.seen.clear()
         self.identity.caller_in_project(_OTHER, new_context())
         self.assertEqual(
@@ -108,9 +108,9 @@ class TestRequests(IdentityTestCase):
         self.keystone.regions = {
             name: {"public": f"http://{name}"} for name in ("ot1", "ot2")
         }
-        # The caller's token in the project, whose catalogue nobody reads.
+        # This is the caller's token in the project, without a catalogue.
         rescoping = "POST /v3/auth/tokens?nocatalog"
-        # With our own token comes the catalogue.
+        # Our own token has the catalogue.
         self.assertEqual([rescoping, "POST /v3/auth/tokens", TAGS], self.ask())
         for _time in range(3):
             self.assertEqual([rescoping, TAGS], self.ask())
@@ -177,10 +177,10 @@ class TestCallerInProject(IdentityTestCase):
 
 
 class TestDestinationRegion(IdentityTestCase):
-    """What says where a copy goes, and what of it comes first."""
+    """The sources of the destination region, and their order."""
 
     def cloud(self, regions: str, *tags: str) -> None:
-        """Let these regions offer images, and each project have these tags."""
+        """Set the regions with images, and the tags of each project."""
         self.keystone.regions = {
             region: {"public": f"http://{region}"}
             for region in regions.split()

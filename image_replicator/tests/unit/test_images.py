@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Asking a Glance as the caller, in this process or over HTTP."""
+"""Requests to a Glance as the caller, in this process or over HTTP."""
 
 import json
 from collections.abc import Callable
@@ -53,7 +53,7 @@ class TestBeginning(testtools.TestCase):
 
 
 class Body:
-    """A WSGI body that knows whether it was closed."""
+    """A WSGI body that records whether it was closed."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -123,7 +123,7 @@ class Catalogue:
 
 
 class Session:
-    """A session that reaches nobody."""
+    """A session without a network."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -133,7 +133,7 @@ class Session:
 
 
 class TestSourceImages(testtools.TestCase):
-    """The errors that Glance's answers become."""
+    """The errors for Glance's answers."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the worker makes of an image service's answers."""
+"""The worker's errors for an image service's answers."""
 
 import json
 from typing import Final
@@ -99,7 +99,7 @@ class TestErrors(test_images_client.ClientTestCase):
                 self.images.create,
                 {"id": ID},
             )
-            # Certain to have created nothing, so there is nothing to delete.
+            # Certainly no image was created, so none must be deleted.
             self.assertIsInstance(error, answers.Refused)
             self.assertEqual(
                 "Another service stands where the image service of region "
@@ -188,19 +188,19 @@ class TestErrors(test_images_client.ClientTestCase):
 
 
 class TestMeanings(test_images_client.ClientTestCase):
-    """Every answer in the table, and some that are not."""
+    """Every answer in the table, and some others."""
 
     def setUp(self) -> None:
         super().setUp()
         self.glance.add(ID, b"data")
 
     def answer(self, request: answers.Request, answer: glances.Answer) -> None:
-        """Say how a request is answered."""
+        """Set the answer to a request."""
         method, kind = _REQUESTS[request]
         self.glance.on(method, kind, answer)
 
     def send(self, request: answers.Request) -> None:
-        """Send a request in the way that a worker does."""
+        """Send a request as a worker does."""
         match request:
             case answers.Request.SHOW:
                 self.images.show(ID)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whether an image service is up, without asking each time."""
+"""The cache of the problems of image services."""
 
 import threading
 
@@ -75,7 +75,7 @@ class TestAvailability(testtools.TestCase):
 
 
 class TestManyThreads(testtools.TestCase):
-    """One asks; what the others do depends on what is known."""
+    """One thread asks; the others use the last result, if there is one."""
 
     def setUp(self) -> None:
         super().setUp()

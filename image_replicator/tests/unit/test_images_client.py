@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How the worker speaks to an image service."""
+"""The worker's requests to an image service."""
 
 from typing import Any
 

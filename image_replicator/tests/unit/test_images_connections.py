@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Requests that another thread ends."""
+"""Requests that another thread breaks off."""
 
 import threading
 import time
@@ -143,7 +143,7 @@ class TestConnections(testtools.TestCase):
             ("no_proxy", ""),
         ):
             self.useFixture(fixtures.EnvironmentVariable(name, value))
-        # A proxy is sent the whole URL, which begins with two more slashes.
+        # A proxy gets the whole URL, which has two more slashes.
         self.glance.on("GET", ID, self._hold)
         self._assert_broken_off("GET", f"http://service.invalid/v2/{ID}")
 
@@ -170,7 +170,7 @@ class TestPool(testtools.TestCase):
         self.pool.give_back(first)
         self.assertIs(first, self._take())
         self.assertRaises(ksa_exc.ConnectFailure, self._show, first)
-        # It is the very connection that is used again.
+        # The same connection is used again.
         self.assertEqual(1, self.glance.closed)
 
     def test_nobody_gets_what_another_has(self) -> None:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""An image's data, in and out of an image service."""
+"""Downloads and uploads of an image's data."""
 
 import contextlib
 import threading
@@ -28,12 +28,12 @@ MEBIBYTE = bytes(1 << 20)
 
 PATIENCE = 10  # seconds
 
-#: Of an image of which nobody knows the size.
+#: The size of an image whose size is not known.
 PART = "bytes 1-2/*"
 
 
 class Body:
-    """A body that can be sent once, and counts how often it was begun."""
+    """A body that can be sent once, and counts its uses."""
 
     def __init__(self, pieces: int) -> None:
         self.pieces = pieces
@@ -210,10 +210,10 @@ class TestDownload(test_images_client.ClientTestCase):
             )
 
     def _read_in_pieces(self, brisk: float, encrypted: bool) -> list[bytes]:
-        """Return what reads give of a body that comes in three pieces.
+        """Return the results of reads of a body that comes in three pieces.
 
-        :param brisk: seconds that count as fast.
-        :param encrypted: whether it counts as that.
+        :param brisk: the seconds within which data counts as fast.
+        :param encrypted: whether the connection counts as encrypted.
         """
         begun = threading.Event()
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Requests that are sent again, as a kept connection was closed too late."""
+"""Requests that are sent again after a kept connection was closed."""
 
 import threading
 from typing import Any
@@ -23,7 +23,7 @@ OTHER_ID = ID.replace("0f", "1f")
 
 
 class TestOnceMore(test_images_client.ClientTestCase):
-    """Each second request of a connection is not answered, but closed."""
+    """The second request of each connection is not answered, but closed."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -31,7 +31,7 @@ class TestOnceMore(test_images_client.ClientTestCase):
         self.session = glances.new_session(ot2=self.glance)
         self.images = glances.image_client(self.session)
         self.glance.add(ID, b"data")
-        # From here on there is a connection to be used again.
+        # From here on there is a kept connection.
         self.images.show(ID)
         self.glance.seen.clear()
 
@@ -69,18 +69,18 @@ class TestOnceMore(test_images_client.ClientTestCase):
         self.assertEqual([], self.glance.seen)
 
     def test_creating_is_not_repeated(self) -> None:
-        """The first may have been done; the second would be a conflict."""
+        """The first may have succeeded, so the second would conflict."""
         self._assert_not_repeated(self.images.create, {"id": OTHER_ID})
         self.assertNotIn(OTHER_ID, self.glance.images)
 
     def test_uploading_is_not_repeated(self) -> None:
-        """What was sent is not there any more to be sent again."""
+        """The data that was sent cannot be read again."""
         self._assert_not_repeated(self.images.upload, ID, b"other")
         self.assertEqual(b"data", self.glance.images[ID]["_data"])
 
 
 class TestTwice(test_images_client.ClientTestCase):
-    """A service that closes new connections is tried twice, and no more."""
+    """A service that closes new connections gets two requests."""
 
     def test_a_service_that_always_hangs_up(self) -> None:
         for method, kind in (("GET", "image"), ("DELETE", "image")):

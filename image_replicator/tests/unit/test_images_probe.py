@@ -43,7 +43,7 @@ class TestFindProblem(testtools.TestCase):
         return probe.find_problem(self.session, catalogue, region, timeout)
 
     def assert_problem(self, kind: Kind, *words: str) -> None:
-        """Check the kind of the problem, and what its message says."""
+        """Check the kind and the message of the problem."""
         problem = self.find()
         assert problem
         self.assertEqual(kind, problem.kind)
@@ -53,7 +53,7 @@ class TestFindProblem(testtools.TestCase):
         self.assertEqual(kind is Kind.UNREACHABLE, waiting, problem.message)
 
     def on_versions(self, answer: glances.Answer) -> None:
-        """Say how the list of versions is answered."""
+        """Set the answer to requests for the list of versions."""
         self.glance.on("GET", "versions", answer)
 
     def test_a_list_of_versions_is_an_image_service_s(self) -> None:
@@ -126,7 +126,7 @@ class TestFindProblem(testtools.TestCase):
             self.on_versions(glances.saying(status))
             for answer in (
                 glances.saying(200, b"{}"),
-                # Glance's own 401 says that it is HTML.
+                # Glance's own 401 has the type of HTML.
                 glances.saying(401, b"Authentication", Content_Type=_HTML),
                 glances.saying(403),
             ):

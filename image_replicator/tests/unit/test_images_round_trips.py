@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How far away a service is, by its connections."""
+"""The round trips to services, measured by their connections."""
 
 import socket
 import struct
@@ -26,14 +26,14 @@ ID = "0f5c9d4e-3a8a-4d0e-8a1e-0d6a4f3f2b10"
 
 
 class _Far:
-    """A connection of which the kernel knows a round trip of 80 ms."""
+    """A connection with a round trip of 80 ms."""
 
     def getsockopt(self, level: int, option: int, size: int) -> bytes:
         return struct.pack("=8B16I", *[1] * 8, *[7] * 15, 80_000)[:size]
 
 
 class _Unknown:
-    """A connection of a system that does not tell."""
+    """A connection on a system without that figure."""
 
     def getsockopt(self, level: int, option: int, size: int) -> bytes:
         raise OSError("not available")

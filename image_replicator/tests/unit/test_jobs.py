@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The statuses of a job, and the progress that it shows."""
+"""The statuses and the progress of a job."""
 
 import datetime
 from typing import Any
@@ -20,7 +20,7 @@ import testtools
 from image_replicator import jobs
 from image_replicator.jobs import JobStatus
 
-#: The published diagram.
+#: The changes of status in the published diagram.
 DIAGRAM = """
 replicate_requested -> replicating
 replicate_requested -> cancel_requested

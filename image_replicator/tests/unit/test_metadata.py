@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which properties travel, name by name."""
+"""The properties that are copied, by name."""
 
 import json
 from typing import Any

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the package holds, and which of its parts may know of which."""
+"""The rules on the package's files, modules and imports."""
 
 import ast
 import configparser
@@ -42,7 +42,7 @@ def modules() -> dict[str, ast.Module]:
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
-    """Return what a module imports, by full dotted name."""
+    """Return the full dotted names that a module imports."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -56,7 +56,7 @@ def is_within(name: str, package: str) -> bool:
 
 
 def docstrings(tree: ast.Module) -> set[int]:
-    """Return the ids of the nodes that only explain."""
+    """Return the ids of the nodes that are docstrings."""
     return {
         id(node.value)
         for node in ast.walk(tree)
@@ -65,9 +65,9 @@ def docstrings(tree: ast.Module) -> set[int]:
 
 
 class TestArchitecture(testtools.TestCase):
-    """The design's rules on who knows which library.
+    """The rules on the libraries that each module may use.
 
-    Which module may import which is import-linter's to check: pyproject.toml.
+    import-linter checks the imports between modules: see pyproject.toml.
     """
 
     def importers_of(self, package: str) -> set[str]:
@@ -78,7 +78,7 @@ class TestArchitecture(testtools.TestCase):
         }
 
     def assert_only(self, package: str, *allowed: str) -> None:
-        """Only modules below these paths import a package."""
+        """Check that only modules below these paths import a package."""
         strangers = {
             path
             for path in self.importers_of(package)
@@ -116,11 +116,11 @@ class TestArchitecture(testtools.TestCase):
         self.assertEqual({"images"}, holders)
 
     def test_importing_starts_nothing(self) -> None:
-        """Glance's server imports, and then forks."""
+        """Glance's server imports the API, and then forks."""
         names = [
             "image_replicator." + path.removesuffix(".py").replace("/", ".")
             for path in modules()
-            # These two run when they are imported, as they must.
+            # These two must run when they are imported.
             if path not in ("wsgi.py", "db/alembic/env.py")
             and not path.endswith("__init__.py")
         ]
@@ -131,7 +131,7 @@ class TestArchitecture(testtools.TestCase):
         )
 
     def test_who_serves_does_not_load_what_migrates(self) -> None:
-        """Alembic is a sixth of a worker's memory."""
+        """Alembic would take a sixth of a worker's memory."""
         self._import(
             ["image_replicator.api", "image_replicator.cmd.worker"],
             "assert 'alembic' not in sys.modules\n",
@@ -154,7 +154,7 @@ class TestArchitecture(testtools.TestCase):
         self.assertEqual(0, done.returncode, done.stderr)
 
 
-# Loads every entry point of the distribution in the current directory.
+# Load every entry point of the distribution in the current directory.
 _LOAD = """
 import importlib.metadata, pathlib, sys
 here = str(pathlib.Path.cwd())
@@ -167,6 +167,40 @@ for entry_point in package.entry_points:
 """
 
 
+class TestStyle(testtools.TestCase):
+    """Rules on the code that no linter checks, tests and tools included."""
+
+    def parsed(self) -> Iterator[tuple[str, ast.Module]]:
+        """Yield the path and the tree of each module."""
+        for package in ("image_replicator", "devcloud", "tools"):
+            for path in sorted((ROOT / package).rglob("*.py")):
+                yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+
+    def test_no_function_has_more_than_50_lines(self) -> None:
+        long = [
+            f"{path}:{node.lineno} {node.name}"
+            for path, tree in self.parsed()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and (node.end_lineno or node.lineno) - node.lineno >= 50
+        ]
+        self.assertEqual([], long)
+
+    def test_no_docstring_is_a_question(self) -> None:
+        explained = (
+            ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        )
+        questions = [
+            f"{path}: {text}"
+            for path, tree in self.parsed()
+            for node in ast.walk(tree)
+            if isinstance(node, explained)
+            and (text := ast.get_docstring(node))
+            and text.startswith(("What ", "Who ", "How ", "Where ", "Why "))
+        ]
+        self.assertEqual([], questions)
+
+
 class TestPackage(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -174,7 +208,7 @@ class TestPackage(testtools.TestCase):
             self.skipTest("Not a checkout: there is nothing to package")
 
     def _tracked(self) -> list[str]:
-        """Return the paths of the files that git knows and that are there."""
+        """Return the paths of the existing files that git tracks."""
         listed = subprocess.run(
             ["git", "ls-files", "-z"],
             cwd=ROOT,
@@ -185,9 +219,9 @@ class TestPackage(testtools.TestCase):
         return [path for path in listed if path and (ROOT / path).is_file()]
 
     def _build(self) -> zipfile.ZipFile:
-        """Build a wheel of a copy of the checkout, so as to leave none in it.
+        """Build a wheel in a copy of the checkout, which stays unchanged.
 
-        pbr packages what git knows.
+        pbr packages the files that git tracks.
         """
         copy = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         for path in self._tracked():
@@ -265,7 +299,7 @@ class TestPackage(testtools.TestCase):
                 self.assertTrue((ROOT / name).is_file(), name)
         for path in (ROOT / "etc" / "image-replicator").iterdir():
             installed = str(path.relative_to(ROOT)) in named
-            # The generators' own settings are for this tree alone.
+            # The settings of the generators belong to this repository only.
             self.assertNotEqual(
                 installed, path.name.endswith("-generator.conf"), path.name
             )

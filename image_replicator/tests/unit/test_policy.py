@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Who may do what, by default and by the operator's policy file."""
+"""The default policy, and the operator's policy file."""
 
 import pathlib
 
@@ -77,7 +77,7 @@ class PolicyTestCase(testtools.TestCase):
 
 class TestDefaults(PolicyTestCase):
     def test_table(self) -> None:
-        """Each rule, each role, each tenant."""
+        """Check all combinations of rules, roles and tenants."""
         show, cancel, retry = policy.SHOW, policy.CANCEL, policy.RETRY
         listing, create = policy.LIST, policy.CREATE
         there = policy.CREATE_AT_DESTINATION
@@ -188,7 +188,7 @@ class TestOverrides(PolicyTestCase):
 
 
 class TestChangesAtRunTime(PolicyTestCase):
-    """A file that is lost must not open what it closed."""
+    """The defaults must not return when a policy file is lost."""
 
     closed = f'"{policy.CANCEL}": "!"'
 
@@ -198,18 +198,18 @@ class TestChangesAtRunTime(PolicyTestCase):
         self.read = 0
 
     def allows(self, enforcer: policy.Enforcer) -> bool:
-        """Tell whether a member may cancel, some seconds later."""
+        """Return whether a member may cancel, some seconds later."""
         self.now += 6
         return enforcer.allows(policy.CANCEL, new_context(), _TARGET)
 
     def new_log(self) -> str:
-        """Return what was logged since this was called before."""
+        """Return the log since the last call."""
         output = self.logged.output
         new, self.read = output[self.read :], len(output)
         return new
 
     def assert_closed(self, enforcer: policy.Enforcer, word: str) -> None:
-        """Check that the rules stay, and that the log says why."""
+        """Check that the rules stay, and that the log has the reason."""
         for _ in range(3):
             for _ in range(2):
                 self.assertFalse(self.allows(enforcer))
@@ -219,7 +219,7 @@ class TestChangesAtRunTime(PolicyTestCase):
             self.now += 60
 
     def assert_mended(self, enforcer: policy.Enforcer) -> None:
-        """Check that the next good file counts, and ends the complaints."""
+        """Check that the next good file is used, and ends the warnings."""
         self.new_log()
         for text, open_now in (
             (f'"{policy.CANCEL}": "@"', True),

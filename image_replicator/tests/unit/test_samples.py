@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the sample files say of options and rules."""
+"""The sample files of options and rules."""
 
 import pathlib
 import re
@@ -38,7 +38,7 @@ def one_line(text: str | None) -> str:
 
 
 class TestHelp(testtools.TestCase):
-    """Each option says what it does, and when to change it."""
+    """The help of each option has its effect, and when to change it."""
 
     def test_every_option_explains_itself(self) -> None:
         for group, opts in OURS.items():
@@ -59,9 +59,9 @@ class TestHelp(testtools.TestCase):
 
 
 class TestConfigurationSample(testtools.TestCase):
-    """Compared with the code, not with a newly generated file.
+    """The sample is compared with the code, not with a new sample.
 
-    That would differ whenever an oslo library changes a word.
+    A new sample would differ whenever an oslo library changes a word.
     """
 
     def setUp(self) -> None:
@@ -74,7 +74,7 @@ class TestConfigurationSample(testtools.TestCase):
         return dict(zip(parts[1::2], parts[2::2], strict=True))
 
     def _ours(self, group: str) -> dict[str, tuple[str, str]]:
-        """Return our options in a group: their defaults and explanations."""
+        """Return the defaults and the help of our options in a group."""
         (block,) = re.findall(
             r"^# From image_replicator$(.*?)(?=^# From |\Z)",
             self.groups[group],
@@ -88,7 +88,7 @@ class TestConfigurationSample(testtools.TestCase):
         }
 
     def _shown(self, opt: cfg.Opt) -> str:
-        """Return a default as a sample shows it."""
+        """Return a default in the format of a sample."""
         if opt.sample_default is not None:
             return str(opt.sample_default)
         if opt.default is None:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""tools/test_databases.py, where there is no database server."""
+"""tools/test_databases.py without a database server."""
 
 import os
 import pathlib
@@ -31,7 +31,7 @@ class TestTestDatabases(testtools.TestCase):
             self.skipTest("Not a checkout: there are no tools")
 
     def _run(self, **environ: str) -> subprocess.CompletedProcess[str]:
-        # The reserved port 1: nobody listens there.
+        # No server listens on the reserved port 1.
         server = f"admin:{SECRET}@127.0.0.1:1"
         done = subprocess.run(
             [sys.executable, str(TOOL)],

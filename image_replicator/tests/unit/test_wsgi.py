@@ -31,7 +31,7 @@ pipeline = image_replicator
 paste.app_factory = image_replicator.api:app_factory
 """
 
-#: Imports the application, and shows what it answers to who has no token.
+#: Imports the application, and prints its answer to a request without a token.
 _PROGRAM = """
 import webob
 from image_replicator import wsgi
@@ -46,7 +46,7 @@ class TestApplication(testtools.TestCase):
         self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
 
     def run_program(self) -> subprocess.CompletedProcess[str]:
-        """Import it in a process of its own: it sets up the logging there."""
+        """Import it in a process of its own, as it sets up logging."""
         return subprocess.run(
             [sys.executable, "-c", _PROGRAM],
             env=process.environment(

@@ -196,7 +196,7 @@ class ApiTestCase(base.CloudTestCase):
         return [row["id"] for row in full]
 
     def take_down(self, region: str) -> None:
-        """Stop a region's Glance until the test ends, and have it noticed.
+        """Stop a region's Glance until the test ends, and wait for a while.
 
         The API keeps its last result for some seconds.
         """

@@ -38,7 +38,7 @@ class LeasesMixin(base.JobsMixin):
         self.change(claim.job_id, lease_expires_at=base.LONG_AGO)
 
     def _seconds_left(self, claim: Claim) -> float:
-        """How long the lease still is, by the database's clock."""
+        """Return the seconds until the lease expires, by the database."""
         with self.engine.connect() as connection:
             now = connection.scalars(models.utcnow().select()).one()
         lease: datetime.datetime = self.read(claim.job_id)["lease_expires_at"]

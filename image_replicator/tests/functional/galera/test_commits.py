@@ -43,7 +43,7 @@ class TestCommits(base.Galera):
 
     @contextlib.contextmanager
     def _held_back(self) -> Iterator[threading.Event]:
-        """Let the second node apply nothing until the event is set."""
+        """Keep the second node from applying commits until an event."""
         node = self.cluster.nodes[1]
         with pymysql.connect(
             host=ports.HOST, port=node.port, user=node.administrator

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The extension around a pretended Glance, with SQLite and no Keystone.
+"""Base of the API's tests: a fake Glance, SQLite and no Keystone.
 
-``auth_token``'s work is simulated: what it would add to the environ is given
-by the test. Everything from there on is real.
+The test gives the keys that ``auth_token`` would add to the environ. The code
+behind it is real.
 """
 
 import datetime
@@ -53,7 +53,7 @@ ADMIN: Final = ("admin", "manager", "member", "reader")
 MEMBER: Final = ("member", "reader")
 READER: Final = ("reader",)
 
-#: Headers of a request that speaks version 1.1.
+#: The headers of a request for version 1.1.
 V1_1: Final = {"OpenStack-API-Version": "image-replicator 1.1"}
 
 _SECRET: Final = "pa55word-of-the-service"
@@ -65,10 +65,10 @@ def environ(
     roles: tuple[str, ...] = MEMBER,
     methods: tuple[str, ...] = ("password",),
 ) -> dict[str, Any]:
-    """Return what auth_token adds for a token that it confirmed.
+    """Return the keys of the environ that auth_token adds for a valid token.
 
     :param tenant: the token's project; None for a token without one.
-    :param methods: how the token was got.
+    :param methods: the token's authentication methods.
     """
     added: dict[str, Any] = {
         ir_context.TOKEN_AUTH: object(),
@@ -96,11 +96,11 @@ def image(**values: Any) -> dict[str, Any]:
 
 
 class Glance:
-    """The wrapped application: knows the images that it is told of.
+    """The wrapped application, a fake Glance with some images.
 
     :ivar images: by id.
     :ivar asked: the environ of every request that reached it.
-    :ivar download_status: what it answers to who asks for an image's data.
+    :ivar download_status: of answers to requests for an image's data.
     """
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class Glance:
         self.download_status = HTTPStatus.PARTIAL_CONTENT
 
     def add(self, **values: Any) -> dict[str, Any]:
-        """Let there be an image, and return it."""
+        """Add an image, and return it."""
         added = image(**values)
         self.images[added["id"]] = added
         return added
@@ -133,8 +133,8 @@ class ApiTestCase(testtools.TestCase):
 
     :ivar app: the extension, wrapped into a check of WSGI's rules
     :ivar conf: its configuration
-    :ivar glance: what it wraps
-    :ivar logged: a fixture that holds what was logged
+    :ivar glance: the wrapped Glance
+    :ivar logged: a fixture with the log
     :ivar up: whether the destination's image service answers
     """
 
@@ -157,7 +157,7 @@ class ApiTestCase(testtools.TestCase):
         self.useFixture(fixtures.MockPatchObject(owner, name, replacement))
 
     def build(self, **overrides: settings.Section) -> None:
-        """Build the extension anew.
+        """Build the extension again.
 
         :param overrides: of the configuration, by section
         """
@@ -177,12 +177,12 @@ class ApiTestCase(testtools.TestCase):
         self.database = database.Database(self.conf)
         self.repository = jobs.JobStore(self.database, events.Events())
 
-    # What Keystone would say; tests replace these.
+    # These stand for Keystone; tests replace them.
 
     def caller_in_project(
         self, project_id: str, context: ir_context.RequestContext
     ) -> ir_context.RequestContext:
-        """Return the caller in another project: a member there, too."""
+        """Return the caller as a member of another project."""
         return ir_context.RequestContext(
             project_id=project_id, roles=list(MEMBER), overwrite=False
         )
@@ -190,13 +190,13 @@ class ApiTestCase(testtools.TestCase):
     def destination_region(
         self, project_id: str, source_region: str, wanted: str | None = None
     ) -> str:
-        """Return where a copy goes."""
+        """Return the region of a copy."""
         return wanted or "ot2"
 
     def find_problem(
         self, session: Any, catalogue: Any, region: str, timeout: float
     ) -> probe.Problem | None:
-        """Return what is wrong with a region's image service."""
+        """Return the problem of a region's image service."""
         if self.up:
             return None
         return probe.problem_of_error(OSError("It is down."), region)
@@ -215,8 +215,8 @@ class ApiTestCase(testtools.TestCase):
     ) -> webob.Response:
         """Send a request below the base path.
 
-        :param caller: what auth_token adds; None is a member of the source
-        :param extra_environ: laid over the environ that all this makes
+        :param caller: the keys of auth_token; None for a member of the source
+        :param extra_environ: overrides keys of the environ
         """
         request = webob.Request.blank(
             router.BASE_PATH + path,
@@ -227,7 +227,7 @@ class ApiTestCase(testtools.TestCase):
         )
         request.environ.update(extra_environ)
         response = request.get_response(self.app)
-        # Read and closed, as a server would.
+        # The body is read and closed, as a server does.
         _ = response.body
         return response
 
@@ -236,7 +236,7 @@ class ApiTestCase(testtools.TestCase):
         return self.request("GET", path, **kwargs)
 
     def post(self, body: Any, **kwargs: Any) -> webob.Response:
-        """Ask for a copy.
+        """Request a copy.
 
         :param body: bytes as they are; all else becomes JSON
         """
@@ -247,7 +247,7 @@ class ApiTestCase(testtools.TestCase):
     def copy(
         self, image_id: str, tenant: str = DESTINATION, **kwargs: Any
     ) -> webob.Response:
-        """Ask for a copy of an image to a tenant."""
+        """Request a copy of an image to a tenant."""
         body = {"image_id": image_id, "tenant_id_dst": tenant}
         return self.post(body, **kwargs)
 
@@ -262,7 +262,7 @@ class ApiTestCase(testtools.TestCase):
         return self.request("POST", path, body=body, headers=V1_1, **kwargs)
 
     def retry(self, job_id: str, **kwargs: Any) -> webob.Response:
-        """Ask for another run of a job."""
+        """Request another run of a job."""
         return self.act(job_id, {"retry": {}}, **kwargs)
 
     # The database
@@ -293,7 +293,7 @@ class ApiTestCase(testtools.TestCase):
         return job_id
 
     def add_job_that_is_over(self, **values: Any) -> str:
-        """Insert a canceled job of an image that there is."""
+        """Insert a canceled job of an existing image."""
         return self.add_job(
             **{
                 "source_image_id": self.glance.add()["id"],
@@ -304,7 +304,7 @@ class ApiTestCase(testtools.TestCase):
         )
 
     def count_jobs(self) -> int:
-        """Return how many jobs there are."""
+        """Return the number of jobs."""
         with self.database.engine.connect() as connection:
             count = sa.select(sa.func.count()).select_from(models.Job)
             return connection.scalars(count).one()
@@ -314,9 +314,9 @@ class ApiTestCase(testtools.TestCase):
     def assert_error(
         self, status: int, response: webob.Response, *words: str
     ) -> None:
-        """Check that an answer is an error as the old client parses it.
+        """Check that an answer is an error in the old client's format.
 
-        :param words: what its message must say
+        :param words: a part of its message
         """
         self.assertEqual(status, response.status_int, response.body)
         error = response.json["error"]
@@ -327,7 +327,7 @@ class ApiTestCase(testtools.TestCase):
             self.assertIn(word, error["message"])
 
     def assert_no_secret(self, *texts: str) -> None:
-        """Check that no secret that the extension knows is in any text."""
+        """Check that no text has a secret of the extension."""
         for secret in (_SECRET, "t0ken-of-the-caller"):
             for text in texts:
                 self.assertNotIn(secret, text)

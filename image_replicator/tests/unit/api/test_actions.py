@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A resource with two actions, made of nothing but a controller and rows."""
+"""A resource with two actions, built from a controller and routes."""
 
 import json
 from typing import Any
@@ -42,7 +42,7 @@ _PAINT: Final = {
 
 
 def row(method: str, path: str, action: str, **values: Any) -> router.Route:
-    """Return an operation on lamps whose rule has the action's name."""
+    """Return a route of lamps whose rule has the action's name."""
     return router.Route(
         method=method,
         path=_PATH + path,
@@ -75,7 +75,7 @@ _ROUTES: Final = (
 
 
 class Lamps(resource.ItemController):
-    """Knows the lamps a and b; each belongs to the project of its name."""
+    """The controller of lamps a and b, of projects with the same names."""
 
     show_rule = "show"
 
@@ -92,38 +92,38 @@ class Lamps(resource.ItemController):
         return responses.json_response([action, call.named, dict(call.body)])
 
     def index(self, call: resource.Call[None]) -> webob.Response:
-        """Answer with what was called."""
+        """Answer with the name of the action."""
         return self._answer(call, "index")
 
     def show(self, call: resource.Call[str]) -> webob.Response:
-        """Answer with what was called."""
+        """Answer with the name of the action."""
         return self._answer(call, "show")
 
     def switch(self, call: resource.Call[str]) -> webob.Response:
-        """Answer with what was called."""
+        """Answer with the name of the action."""
         return self._answer(call, "switch")
 
     def paint(self, call: resource.Call[str]) -> webob.Response:
-        """Answer with what was called."""
+        """Answer with the name of the action."""
         return self._answer(call, "paint")
 
 
 class Enforcer(policy.Enforcer):
-    """Allows what a role of the same name allows, in the own project."""
+    """Allows a rule to callers with a role of its name, in their project."""
 
     def __init__(self) -> None:
-        """Load no rules."""
+        """Create an enforcer without rules."""
 
     def allows(
         self, rule: str, context: ir_context.RequestContext, target: Any
     ) -> bool:
-        """Tell whether the caller may."""
+        """Tell whether the caller has the role and the project."""
         own: str = target["project_id"]
         return rule in context.roles and own == context.project_id
 
 
 def ask_nobody(*_args: Any) -> caller.Ask:
-    """Return a way to an image service that is never asked."""
+    """Return a way to ask an image service that no test uses."""
     return lambda path, headers, max_body: caller.Reply(500, b"")
 
 
@@ -143,7 +143,7 @@ class TestActions(testtools.TestCase):
         roles: tuple[str, ...] = ("index", "show", "switch", "paint"),
         version: str = "1.1",
     ) -> webob.Response:
-        """Ask as a caller whose project is ``a``."""
+        """Send a request as a caller whose project is ``a``."""
         request = webob.Request.blank(
             _PATH + path,
             environ=base.environ("a", roles),
@@ -157,13 +157,13 @@ class TestActions(testtools.TestCase):
         return request.get_response(self.app)
 
     def act(self, body: Any, **kwargs: Any) -> webob.Response:
-        """Send an action to the own lamp."""
+        """Send an action for the caller's own lamp."""
         return self.ask("POST", "/a/action", body, **kwargs)
 
     def assert_refused(
         self, status: int, response: webob.Response, *words: str
     ) -> None:
-        """Check for an error that says these words."""
+        """Check that an answer is an error with these words."""
         self.assertEqual(status, response.status_int, response.text)
         for word in words:
             self.assertIn(word, response.json["error"]["message"])

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Bad input: one clear sentence, never a 500, and nothing is written."""
+"""Bad input gets one clear sentence and no 500, and creates no job."""
 
 import io
 import json
@@ -31,13 +31,13 @@ LIMIT = 64 * 1024
 class Endless(io.BytesIO):
     """A body that never ends.
 
-    :ivar given: bytes that were read of it
+    :ivar given: the bytes that were read
     """
 
     given = 0
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return as much as is asked for, at most a chunk."""
+        """Return the bytes asked for, at most a chunk."""
         chunk = b"x" * min(size or 0, 1000)
         self.given += len(chunk)
         return chunk
@@ -46,7 +46,7 @@ class Endless(io.BytesIO):
 class BadInputTestCase(base.ApiTestCase):
     def setUp(self) -> None:
         super().setUp()
-        # Were a request taken as valid, there would be a job.
+        # A request that was accepted would have created a job.
         self.glance.images[ID] = base.image(id=ID)
         self.addCleanup(self.assert_nothing_happened)
 
@@ -58,9 +58,9 @@ class BadInputTestCase(base.ApiTestCase):
     def assert_refused(
         self, response: webob.Response, *words: str, status: int = 400
     ) -> None:
-        """Check for an error whose message is one sentence.
+        """Check that an answer is an error whose message is one sentence.
 
-        :param words: what it says
+        :param words: a part of the message
         """
         self.assert_error(status, response, *words)
         message = response.json["error"]["message"]
@@ -196,7 +196,7 @@ class TestBody(BadInputTestCase):
                     self.assert_refused(self.post(body))
 
     def test_depth_at_the_edge_of_what_python_can_take(self) -> None:
-        """What can just be parsed may be too deep to be printed."""
+        """A body that can just be parsed may be too deep to be printed."""
         limit = sys.getrecursionlimit()
         for depth in range(limit - 200, limit, 2):
             body = b"[" * depth + b"]" * depth
@@ -215,7 +215,7 @@ class TestBody(BadInputTestCase):
         self.assert_refused(self.post(padded), "not known here")
 
     def test_only_the_length_that_is_claimed_counts(self) -> None:
-        """An absurd one is refused before a byte is read."""
+        """A length beyond the limit is refused before a byte is read."""
         response = self.post(b"", CONTENT_LENGTH="9" * 30)
         self.assert_refused(response, status=413)
 
@@ -225,7 +225,7 @@ class TestBody(BadInputTestCase):
                 self.assert_refused(self.send(b"{}", length))
 
     def send(self, body: bytes | io.BytesIO, length: str) -> webob.Response:
-        """Send what no server should let through."""
+        """Send a request that no server should let through."""
         request = webob.Request.blank(
             router.JOBS_PATH, environ=base.environ(), method="POST"
         )
@@ -250,7 +250,7 @@ class TestBody(BadInputTestCase):
     def send_chunked(
         self, body: io.BytesIO, **extra_environ: Any
     ) -> webob.Response:
-        """Send a body without a length, as a server hands it on."""
+        """Send a body without a length, as a server passes it on."""
         request = webob.Request.blank(
             router.JOBS_PATH, environ=base.environ(), method="POST"
         )

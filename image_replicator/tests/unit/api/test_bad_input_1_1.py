@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Bad input that version 1.1 has more ways for: still one clear sentence."""
+"""Bad input for the features of version 1.1 gets one clear sentence."""
 
 from typing import Any
 

@@ -28,16 +28,16 @@ from image_replicator.tests.unit.api import base
 
 class CreateTestCase(base.ApiTestCase):
     def create(self, **values: Any) -> webob.Response:
-        """Ask for a copy in version 1.1.
+        """Request a copy in version 1.1.
 
-        :param values: of the body; the image is one that there is
+        :param values: of the body; the image exists
         """
         body = {"tenant_id_dst": base.DESTINATION, **values}
         body.setdefault("image_id", self.glance.add()["id"])
         return self.post(body, headers=base.V1_1)
 
     def created(self, **values: Any) -> jobs.Job:
-        """Ask for a copy, and return its job."""
+        """Request a copy, and return its job."""
         response = self.create(**values)
         self.assertEqual(202, response.status_int, response.body)
         self.assertEqual({"job_id"}, set(response.json))

@@ -53,7 +53,7 @@ class TestStatuses(testtools.TestCase):
 
 
 class TestReference(base.ApiTestCase):
-    """The page of the API, and the examples on it."""
+    """The reference page of the API, and its examples."""
 
     def test_every_operation_has_its_row(self) -> None:
         text = page("api.rst")
@@ -74,7 +74,7 @@ class TestReference(base.ApiTestCase):
         )
 
     def examples(self, *keys: str) -> list[Any]:
-        """Return the examples that have all of these keys."""
+        """Return the examples that have all these keys."""
         blocks = re.findall(
             r"^\.\. code-block:: json\n\n((?:   .*\n|\n)+)",
             page("api.rst"),

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Paste's factories: what they build, and how they refuse."""
+"""Paste's factories: their applications and their errors."""
 
 import pathlib
 
@@ -48,7 +48,7 @@ class TestFactories(testtools.TestCase):
         return str(path)
 
     def assert_refused(self, config_file: str, *words: str) -> None:
-        """Check that the process stops, and that the message says why."""
+        """Check that the process ends with a message."""
         for factory in (
             lambda: api.filter_factory({}, config_file=config_file)(
                 base.Glance()
@@ -88,7 +88,7 @@ class TestFactories(testtools.TestCase):
         )
 
     def test_nothing_is_registered_on_the_global_configuration(self) -> None:
-        """In Glance's process that is Glance's own."""
+        """In Glance's process, cfg.CONF is Glance's own."""
         before = set(cfg.CONF)
         api.app_factory({}, config_file=self.write())
         self.assertEqual(before, set(cfg.CONF))

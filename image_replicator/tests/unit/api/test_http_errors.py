@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Errors of the domain as HTTP answers."""
+"""The HTTP statuses of errors of the domain."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ from image_replicator.api import http_errors
 def subclasses(
     base: type[exception.RequestError],
 ) -> Iterator[type[exception.RequestError]]:
-    """Yield every class below one, however deep."""
+    """Yield all subclasses of a class, at any depth."""
     for each in base.__subclasses__():
         yield each
         yield from subclasses(each)

@@ -145,7 +145,7 @@ class TestCreate(base.ApiTestCase):
 
 
 class TestDestinationTenant(base.ApiTestCase):
-    """Keystone's answers about the destination decide."""
+    """Tests of Keystone's answers about the destination."""
 
     def setUp(self) -> None:
         self.roles: tuple[str, ...] = base.MEMBER
@@ -197,7 +197,7 @@ class TestDestinationTenant(base.ApiTestCase):
 
     def test_another_tenant_in_the_same_region_is_fine(self) -> None:
         self.region = "ot1"
-        # A Glance of one thread cannot answer itself: nobody asks it.
+        # A Glance of one thread cannot answer itself, so it is not asked.
         self.up = False
         self.assertEqual(202, self.copy(self.image_id).status_int)
 
@@ -209,7 +209,7 @@ class TestDestinationTenant(base.ApiTestCase):
 
 
 class TestSubRequests(base.ApiTestCase):
-    """Glance is asked as the caller, and told nothing else of the request."""
+    """The requests to Glance have the caller's identity and nothing else."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Links of answers: their host is the operator's, never the request's."""
+"""Links have the operator's host, never that of the request."""
 
 import webob
 
@@ -20,9 +20,9 @@ from image_replicator.tests.unit.api import base
 
 class TestLinks(base.ApiTestCase):
     def links(self, **extra_environ: str) -> tuple[str, str, str]:
-        """Return the links that answers have, without the job's ID.
+        """Return the links of answers, without the job's ID.
 
-        :returns: of the list of versions, of a new job, of another run
+        :returns: those of the list of versions, of a new job and of a retry
         """
         (version,) = self.get("", **extra_environ).json["versions"]
         (link,) = version["links"]
@@ -31,13 +31,13 @@ class TestLinks(base.ApiTestCase):
         return (link["href"], self.location(new), self.location(again))
 
     def location(self, response: webob.Response) -> str:
-        """Return where a ``Location`` leads, without the job's ID."""
+        """Return the link in ``Location``, without the job's ID."""
         self.assertEqual(202, response.status_int, response.text)
         location: str = response.headers["Location"]
         return location.rpartition("/")[0]
 
     def assert_begin(self, expected: str, **extra_environ: str) -> None:
-        """Check what each link begins with."""
+        """Check the beginning of each link."""
         self.assertEqual(
             (
                 expected + router.BASE_PATH,

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Listings of jobs: order, pages, filters and who sees what."""
+"""Listings of jobs: order, pages, filters and policy."""
 
 import datetime
 from typing import Any

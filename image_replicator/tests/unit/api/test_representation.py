@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""A job in version 1.1: every key, in every status."""
+"""All keys of a job in version 1.1, in every status."""
 
 import datetime
 from typing import Any
@@ -40,7 +40,7 @@ _KEYS_1_0: Final = {
 
 class RepresentationTestCase(base.ApiTestCase):
     def show(self, job_id: str) -> dict[str, Any]:
-        """Return a job in version 1.1, known to be listed as it is shown."""
+        """Return a job in version 1.1; check that the list shows the same."""
         shown = self.get(f"/jobs/{job_id}", headers=base.V1_1)
         self.assertEqual(200, shown.status_int, shown.body)
         listed = self.get("/jobs", headers=base.V1_1).json
@@ -49,7 +49,7 @@ class RepresentationTestCase(base.ApiTestCase):
         return job
 
     def assert_shown(self, expected: dict[str, Any], **values: Any) -> None:
-        """Check some keys of a job that has these values in its row."""
+        """Check some keys of a job whose row has these values."""
         job = self.show(self.add_job(**values))
         self.assertEqual(expected, {key: job[key] for key in expected})
 
@@ -208,10 +208,10 @@ class TestQueue(RepresentationTestCase):
 
 
 class TestStatements(RepresentationTestCase):
-    """The cost of a look at jobs: many programs look again and again."""
+    """The number of statements of requests that programs send often."""
 
     def statements(self, path: str, **kwargs: Any) -> int:
-        """Return how many statements an answer takes."""
+        """Return the number of statements of a request."""
         seen: list[str] = []
 
         def note(*args: Any) -> None:
@@ -227,7 +227,7 @@ class TestStatements(RepresentationTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        # The first request of all finds out what the database is like.
+        # The first request also reads the database's version.
         self.get("/jobs")
 
     def test_version_1_0_takes_one(self) -> None:

@@ -44,7 +44,7 @@ class TestAuthentication(base.ApiTestCase):
         self.assert_error(401, self.get("/jobs", caller=caller))
 
     def test_forged_identity_is_unauthorized(self) -> None:
-        """A client can send any header, but nothing else of an environ."""
+        """A client can send any header, but no other keys of the environ."""
         forged = {
             key: value
             for key, value in base.environ(roles=base.ADMIN).items()
@@ -120,7 +120,7 @@ class TestRequestId(base.ApiTestCase):
 
 
 class TestDatabase(base.ApiTestCase):
-    """A database that does not serve us is a 503, whatever the reason."""
+    """Each failure of the database is a 503."""
 
     def assert_unavailable(self) -> None:
         for method, path in (
@@ -214,7 +214,7 @@ class TestFailure(base.ApiTestCase):
 
 
 class TestOrder(base.ApiTestCase):
-    """Policy first, body second."""
+    """The policy is checked before the body."""
 
     def test_without_rights_nothing_is_learned_from_validation(self) -> None:
         caller = base.environ(roles=())
@@ -243,7 +243,7 @@ class TestOrder(base.ApiTestCase):
 
 
 class TestScriptName(base.ApiTestCase):
-    """Below a prefix, as behind a proxy that keeps it."""
+    """The API below a prefix, as behind a proxy that keeps it."""
 
     def request_below_prefix(self, method: str, path: str) -> webob.Response:
         return self.request(method, path, SCRIPT_NAME="/image")

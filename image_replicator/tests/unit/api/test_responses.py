@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Answers to the byte: programs that nobody can change parse them."""
+"""The exact bytes of answers, which old clients parse."""
 
 import datetime
 import json
@@ -62,7 +62,7 @@ class TestReferencePage(base.ApiTestCase):
         )
         self.assertEqual("200 OK", response.status)
         self.assertEqual(_REFERENCE, response.body)
-        # The page's own Content-Length, 426, is not that of its body.
+        # The page's Content-Length, 426, is not that of its body.
         self.assertEqual("407", response.headers["Content-Length"])
         self.assertEqual(_JSON, response.headers["Content-Type"])
 
@@ -137,7 +137,7 @@ class TestReferencePage(base.ApiTestCase):
 
 
 class TestCaching(base.ApiTestCase):
-    """An answer is for who asked, and for now."""
+    """An answer is for one caller, and is not cached."""
 
     def test_no_answer_to_a_token_may_be_stored(self) -> None:
         job_id = self.add_job()
@@ -164,7 +164,7 @@ class TestCaching(base.ApiTestCase):
 
 
 class TestErrorForm(testtools.TestCase):
-    """Text where no form or text is asked for; JSON otherwise."""
+    """An error is text if the request asks for text or nothing, else JSON."""
 
     def answer(self, accept: str | None) -> webob.Response:
         headers = {} if accept is None else {"Accept": accept}

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Another run of a job: of which jobs, and for whom."""
+"""Retries: the jobs that allow one, and the rights that they need."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -49,7 +49,7 @@ class TestRetry(base.ApiTestCase):
         self,
     ) -> None:
         for status in set(JobStatus) - jobs.RETRYABLE:
-            # Its image is not there: that must not be what is said.
+            # Its image does not exist, but the message must not be about that.
             response = self.retry(self.add_job(status=status, active=None))
             self.assert_error(409, response, status, "canceled or in error")
 
@@ -69,7 +69,7 @@ class TestRetry(base.ApiTestCase):
             self.assert_error(404, self.retry(job_id))
 
     def test_job_whose_source_is_in_another_region_is_a_conflict(self) -> None:
-        """The image service that we are in is not the one to ask."""
+        """Our own image service is not that of the job's source."""
         job_id = self.add_job_that_is_over(source_region_id="ot3")
         self.assert_error(409, self.retry(job_id), "ot3")
         self.assertEqual([], self.glance.asked)
@@ -124,7 +124,7 @@ class TestWhoMayRetry(base.ApiTestCase):
 
 
 class TestProof(base.ApiTestCase):
-    """Another run takes the same rights as a new job."""
+    """Another run needs the same rights as a new job."""
 
     def setUp(self) -> None:
         self.roles: tuple[str, ...] = base.MEMBER
@@ -146,7 +146,7 @@ class TestProof(base.ApiTestCase):
     ) -> None:
         """Check that a retry is refused as a new job is.
 
-        :param change: done to the image when its first job is over
+        :param change: of the image after its first job
         """
         image = self.glance.add()
         job_id = self.add_job_that_is_over(source_image_id=image["id"])

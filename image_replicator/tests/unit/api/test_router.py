@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Paths and their operations."""
+"""The routes of paths and methods."""
 
 import copy
 from typing import Any
@@ -97,7 +97,7 @@ class TestPaths(base.ApiTestCase):
         self.assertEqual(expected, variables)
 
     def test_what_a_later_version_brought_is_nowhere_before(self) -> None:
-        """Not even the method is told to be wrong."""
+        """An older version answers 404, not 405."""
         path = f"/jobs/{self.add_job()}/action"
         unknown = self.get("/nowhere")
         for method in ("GET", "POST", "PUT", "DELETE", "HEAD"):
@@ -141,7 +141,7 @@ class TestSchemas(testtools.TestCase):
 
 
 class TestPathsOfGlance(base.ApiTestCase):
-    """All that is not ours is handed on untouched."""
+    """All other paths are passed on to Glance unchanged."""
 
     def test_environ_is_handed_on_as_it_came(self) -> None:
         for path in (
@@ -171,7 +171,7 @@ class TestPathsOfGlance(base.ApiTestCase):
             return answer
 
         def start_response(*args: Any) -> None:
-            """Never called by this Glance."""
+            """Accept a call, which this Glance never makes."""
 
         answer: list[Any] = []
         extension = self.wrap(glance)
@@ -191,6 +191,6 @@ class TestPathsOfGlance(base.ApiTestCase):
         given = webob.Request.blank("/").environ
         del given["PATH_INFO"]
         with self.assertRaises(KeyError):
-            # This Glance looks for the path; ours must not have.
+            # This Glance checks the path.
             self.extension(given, lambda *args: None)
         self.assertEqual(1, len(self.glance.asked))

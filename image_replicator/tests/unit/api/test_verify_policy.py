@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Every row of ROUTES asks the policy, before it looks at anything else."""
+"""Every route checks the policy before it reads anything else."""
 
 import json
 import pathlib
@@ -28,7 +28,7 @@ _LATEST = {versions.HEADER: f"{versions.SERVICE_TYPE} latest"}
 
 class TestVerifyPolicy(base.ApiTestCase):
     def deny(self, *rules: str) -> None:
-        """Let an operator's policy allow these to nobody."""
+        """Write a policy that allows some rules to nobody."""
         path = pathlib.Path(self.directory, "policy.json")
         path.write_text(json.dumps(dict.fromkeys(rules, "!")))
         self.build(oslo_policy={"policy_file": path})
@@ -39,7 +39,7 @@ class TestVerifyPolicy(base.ApiTestCase):
         job_id: str,
         roles: tuple[str, ...] = base.ADMIN,
     ) -> webob.Response:
-        """Ask for an operation, with a body that is none."""
+        """Request an operation, with a body that is not valid."""
         path = route.path.removeprefix(router.BASE_PATH)
         return self.request(
             route.method,
@@ -54,7 +54,7 @@ class TestVerifyPolicy(base.ApiTestCase):
             with self.subTest(rule=route.rule):
                 self.deny(route.rule)
                 response = self.call(route, job_id)
-                # Who may not see a job must not learn that there is one.
+                # A caller who may not see a job must not learn that it exists.
                 hidden = route.rule == policy.SHOW
                 self.assert_error(404 if hidden else 403, response)
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which version of the API a request speaks."""
+"""The choice of the API's version for a request."""
 
 import webob
 
@@ -106,7 +106,7 @@ class TestVersions(base.ApiTestCase):
             response = self.get("/jobs", caller={}, headers=headers)
             self.assertEqual(401, response.status_int)
             self.assertEqual("image-replicator 1.0", response.headers[_HEADER])
-            # As the reference page has it.
+            # The reference page has this.
             self.assertEqual("X-Auth-Token", response.headers["Vary"])
 
     def test_versions_are_listed(self) -> None:

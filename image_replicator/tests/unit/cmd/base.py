@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the tests of the commands share."""
+"""Base of the commands' tests."""
 
 import contextlib
 import io
@@ -31,12 +31,12 @@ from image_replicator.tests.unit import keystones
 
 SECRET = "pa55word"
 
-#: Seconds; only ever waited when a test fails.
+#: The timeout of a command, in seconds.
 PATIENCE = 60
 
 
 class Done(NamedTuple):
-    """How a command ended, and what it said."""
+    """The result of a command: its exit status and its output."""
 
     status: int
     output: str
@@ -44,7 +44,7 @@ class Done(NamedTuple):
 
 
 class CommandTestCase(testtools.TestCase):
-    """With a configuration on SQLite.
+    """A test with a configuration on SQLite.
 
     :ivar config_file: its path.
     """
@@ -57,7 +57,7 @@ class CommandTestCase(testtools.TestCase):
         self.configure()
 
     def configure(self, **overrides: settings.Section) -> None:
-        """Write a configuration that works, but for what is overridden."""
+        """Write a valid configuration, with some options overridden."""
         working: settings.Settings = {
             "DEFAULT": {
                 "region_id": "ot1",
@@ -68,7 +68,7 @@ class CommandTestCase(testtools.TestCase):
         settings.write(self.config_file, settings.merge(working, overrides))
 
     def run_process(self, name: str, *argv: str) -> Done:
-        """Run a command as its console script would."""
+        """Run a command in a process, as its console script does."""
         done = subprocess.run(
             [
                 sys.executable,
@@ -88,7 +88,7 @@ class CommandTestCase(testtools.TestCase):
     def call(self, main: Callable[[Sequence[str]], int], *argv: str) -> Done:
         """Run a command in this process, which is faster."""
         output, errors = io.StringIO(), io.StringIO()
-        # What it does to its process is not to outlast it.
+        # The command's changes to this process are undone afterwards.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         with (
             fixtures.MonkeyPatch(
@@ -107,7 +107,7 @@ class CommandTestCase(testtools.TestCase):
         return Done(status, output.getvalue(), errors.getvalue())
 
     def assert_explained(self, done: Done, *words: str) -> None:
-        """A command has failed, and said why in words for people."""
+        """Check that a command failed with a message and no traceback."""
         self.assertNotEqual(0, done.status)
         told = re.sub(r"\s+", " ", done.output + done.errors)
         for word in words:

@@ -42,7 +42,7 @@ class TestManage(base.CommandTestCase):
         return found
 
     def _empty_database(self) -> None:
-        """Have a database with a table, so that none is made unasked."""
+        """Create a database with a table, so that no schema is created."""
         (self.directory / "state").mkdir()
         self._sql("CREATE TABLE other (id INTEGER)")
 
@@ -120,7 +120,7 @@ class TestManage(base.CommandTestCase):
 
     def test_a_database_that_is_not_there(self) -> None:
         for scheme in ("mysql+pymysql", "postgresql+psycopg2"):
-            # The reserved port 1: nobody listens there.
+            # No server listens on the reserved port 1.
             url = f"{scheme}://user:{base.SECRET}@127.0.0.1:1/jobs"
             self.configure(database={"connection": url})
             done = self._manage("db", "version")

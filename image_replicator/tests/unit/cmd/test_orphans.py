@@ -28,7 +28,7 @@ from image_replicator.tests.unit.cmd import base
 
 
 class _Identity:
-    """Keystone, as far as the command asks it."""
+    """A fake of the parts of Keystone that the command uses."""
 
     def __init__(self, **regions: glances.FakeGlance) -> None:
         self.session = glances.new_session(**regions)
@@ -54,7 +54,7 @@ class TestOrphans(base.CommandTestCase):
     def _add(
         self, glance: glances.FakeGlance, hours: float = 25, **changes: Any
     ) -> str:
-        """Have a marked image that was created so long ago."""
+        """Add a marked image that was created some time ago."""
         image_id = uuidutils.generate_uuid()
         created = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
             hours=hours
@@ -77,7 +77,7 @@ class TestOrphans(base.CommandTestCase):
         return found
 
     def _answer_for(self, image_id: str) -> None:
-        """Have a job that fills this image."""
+        """Add a job that fills an image."""
         argv = ["--config-file", str(self.config_file)]
         opened = stores.open_stores(loading.load(argv))
         self.addCleanup(opened.database.engine.dispose)

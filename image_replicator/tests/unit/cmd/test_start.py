@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A configuration that cannot work stops each command, which says why."""
+"""A wrong configuration ends each command with a message."""
 
 import os
 

@@ -39,7 +39,7 @@ SUCCESS, WARNING, FAILURE = 0, 1, 2
 
 
 class StatusTestCase(base.CommandTestCase):
-    """With a Keystone where two regions have an image service."""
+    """A test with a Keystone in which two regions have an image service."""
 
     def setUp(self) -> None:
         self.keystone = keystones.FakeKeystone(
@@ -69,9 +69,9 @@ class StatusTestCase(base.CommandTestCase):
         }
 
     def assert_found(self, check: str, result: int, *words: str) -> None:
-        """One check finds something; the others find nothing.
+        """Check that one check fails and all others succeed.
 
-        But Keystone is not asked with credentials that cannot work.
+        With wrong credentials, the check of Keystone is skipped.
         """
         code, found = self.check()
         self.assertEqual(result, code)
@@ -203,7 +203,7 @@ class TestStatus(StatusTestCase):
 
 
 class TestKeystone(StatusTestCase):
-    """Keystone is asked, and what it says is told."""
+    """The check asks Keystone, and shows its answers."""
 
     def test_what_is_found(self) -> None:
         result, details = self.check()[1]["Keystone"]
@@ -222,7 +222,7 @@ class TestKeystone(StatusTestCase):
         self.assert_found("Keystone", FAILURE, url)
 
     def test_a_keystone_that_says_nothing(self) -> None:
-        """It is waited for, but not for long."""
+        """The check waits for it, but not for long."""
         silent = socket.create_server((keystones.HOST, 0))
         self.addCleanup(silent.close)
         url = f"http://{keystones.HOST}:{silent.getsockname()[1]}/v3"

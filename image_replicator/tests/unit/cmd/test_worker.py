@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The worker's command handles signals, and has an exit status."""
+"""The signals and the exit status of the worker's command."""
 
 import io
 import pathlib
@@ -29,7 +29,7 @@ from image_replicator.worker import worker as worker_process
 class TestMain(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        # What the command blocks, it blocks in this thread.
+        # The command blocks signals in this thread.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
         # Setting up logging changes it for the whole process.
@@ -59,7 +59,8 @@ class TestMain(testtools.TestCase):
         return worker.main(["--config-file", str(path)])
 
     def _signal(self, number: int) -> None:
-        # To the process, any thread that another test left could take it.
+        # A signal to the process could be delivered to a thread of another
+        # test.
         signal.pthread_kill(self.command_thread, number)
 
     def _run_instead(self, run: object) -> None:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whatever goes wrong with the database is a DBError."""
+"""Each error of the database is a DBError."""
 
 import sqlite3
 

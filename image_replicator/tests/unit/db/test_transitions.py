@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The changes of status that are refused before the database is asked."""
+"""Changes of status that are refused without a statement."""
 
 import itertools
 from typing import Any
@@ -27,7 +27,7 @@ from image_replicator.jobs import TRANSITIONS
 
 
 class _Written(Exception):
-    """A statement was about to be sent."""
+    """A statement would have been sent."""
 
 
 class _Database:
@@ -37,11 +37,11 @@ class _Database:
 
 class TestChange(testtools.TestCase):
     def test_every_pair_of_statuses(self) -> None:
-        """A change that does not exist is not even tried."""
+        """For a change that is not allowed, no statement is sent."""
         database: Any = _Database()
         changes = transitions.Transitions(database, events.Events())
         for old, new in itertools.product(JobStatus, repeat=2):
-            # Another owner goes on with what this one was doing.
+            # The job only changes its owner.
             stays = old is new and new in ACTIVE
             allowed = new in TRANSITIONS[old] or stays
             self.assertRaises(

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A server that sends back what it gets."""
+"""A server that sends received bytes back."""
 
 import contextlib
 import socket
@@ -23,7 +23,7 @@ from devcloud import ports
 
 
 class Echo(fixtures.Fixture):
-    """A server that sends back what it gets.
+    """A server that sends received bytes back.
 
     :ivar port: where it listens
     """
@@ -43,14 +43,14 @@ class Echo(fixtures.Fixture):
 
     def _run(self) -> None:
         for connection in self._connections():
-            # One that is cut is none of its business.
+            # A cut connection is no error here.
             with connection, contextlib.suppress(ConnectionResetError):
                 while piece := connection.recv(65536):
                     connection.sendall(piece)
 
     def close(self) -> None:
-        """Listen no more."""
-        # It may have been closed before.
+        """Stop listening."""
+        # The socket may be closed already.
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A proxy that seems to be as long as a way between two regions."""
+"""A proxy that simulates the distance between two regions."""
 
 import asyncio
 import socket
@@ -24,7 +24,7 @@ from devcloud import ports
 from devcloud import proxy
 from image_replicator.tests.unit.devcloud import echo
 
-_PATIENCE = 10  # seconds; only ever waited when a test fails
+_PATIENCE = 10  # the timeout of waits, in seconds
 
 
 class TestBucket(testtools.TestCase):
@@ -85,14 +85,14 @@ class TestDelayLine(testtools.TestCase):
 
 
 class TestDistance(testtools.TestCase):
-    """A way on loopback, that is quick so that nothing waits for it."""
+    """Tests with a short distance, so that they are fast."""
 
     def setUp(self) -> None:
         super().setUp()
         self.upstream = self.useFixture(echo.Echo())
 
     def _lay(self, **changes: Any) -> int:
-        """Lay a way to the echo; return its port."""
+        """Start a proxy before the echo; return its port."""
         shape = distance.Shape(
             **{"round_trip": 0, "connection_rate": 1e9, "link_rate": 1e9}
             | changes
@@ -115,7 +115,7 @@ class TestDistance(testtools.TestCase):
         port = self._lay(round_trip=0.1)
         begin = time.monotonic()
         self.assertEqual(b"hello", self._converse(port, b"hello"))
-        # One round trip to connect, one to ask.
+        # One round trip is for the connection, one for the answer.
         self.assertGreater(time.monotonic() - begin, 0.2)
 
     def test_it_keeps_to_the_rate(self) -> None:
@@ -135,7 +135,7 @@ class TestDistance(testtools.TestCase):
         try:
             self.assertEqual(b"", self._converse(port, b"hello"))
         except OSError:
-            # A client that has not read its end yet may see a reset.
+            # A client that has not read the end yet may see a reset.
             pass
 
     def test_a_shape_survives_the_command_line(self) -> None:

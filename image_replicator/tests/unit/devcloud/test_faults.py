@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A proxy that does harm to HTTP requests, or lets them pass."""
+"""A proxy that applies faults to HTTP requests."""
 
 import http.client
 import http.server
@@ -24,18 +24,18 @@ from devcloud import faults
 from devcloud import proxy
 
 DATA = bytes(range(256)) * 4096
-PATIENCE = 30  # seconds; only ever waited when a test fails
+PATIENCE = 30  # the timeout of waits, in seconds
 ALWAYS = 1.0
 
 
 class _Service(http.server.BaseHTTPRequestHandler):
-    """Keeps connections, and tells what it was sent."""
+    """Keeps connections, and answers with the bytes that it got."""
 
     protocol_version = "HTTP/1.1"
     taken: list[bytes]
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         if self.path == "/chunked":
@@ -57,7 +57,7 @@ class _Service(http.server.BaseHTTPRequestHandler):
         self._answer(200, json.dumps(len(body)).encode())
 
     def do_POST(self) -> None:
-        # Early, with the body unread.
+        # The answer is early, with the body unread.
         self.close_connection = True
         self._answer(413, b"too much")
 
@@ -70,7 +70,7 @@ class _Service(http.server.BaseHTTPRequestHandler):
 
 class _Server(http.server.ThreadingHTTPServer):
     def handle_error(self, *args: Any) -> None:
-        """Say nothing: its connections are there to be broken."""
+        """Log nothing, as the tests break its connections."""
 
 
 class TestFaults(testtools.TestCase):

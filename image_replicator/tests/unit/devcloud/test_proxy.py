@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A proxy that holds, slows, refuses and cuts."""
+"""A proxy that holds, slows, refuses and cuts connections."""
 
 import contextlib
 import socket
@@ -23,7 +23,7 @@ from devcloud import ports
 from devcloud import proxy
 from image_replicator.tests.unit.devcloud import echo
 
-_PATIENCE = 10  # seconds; only ever waited when a test fails
+_PATIENCE = 10  # the timeout of waits, in seconds
 WORDS = bytes(range(256)) * 1000
 DOWNLOAD = proxy.Direction.DOWNLOAD
 UPLOAD = proxy.Direction.UPLOAD
@@ -42,10 +42,10 @@ class TestProxy(testtools.TestCase):
         return client
 
     def _send(self, client: socket.socket, words: bytes = WORDS) -> None:
-        """Send, in a thread, as the echo may be held."""
+        """Send in a thread, as the echo may be held."""
 
         def send() -> None:
-            # The connection may be there to be cut.
+            # The test may cut the connection.
             with contextlib.suppress(OSError):
                 client.sendall(words)
                 client.shutdown(socket.SHUT_WR)

@@ -10,9 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the worker's tests share: two regions and a database, all real
-enough, none of it outside this process.
-"""
+"""Base of the worker's tests: two regions and a database in this process."""
 
 import pathlib
 import threading
@@ -35,12 +33,12 @@ WORKER = "host:1:abc"
 TENANT = "the-destination-tenant"
 DATA = bytes(range(256)) * 2048
 
-#: Seconds for anything to happen; only ever waited when a test fails.
+#: The timeout of waits, in seconds.
 PATIENCE = 20
 
 
 class WorkerTestCase(testtools.TestCase):
-    """Two regions, ``ot1`` and ``ot2``, and a database.
+    """A test with two regions, ``ot1`` and ``ot2``, and a database.
 
     :ivar source: the image service of ``ot1``
     :ivar destination: the image service of ``ot2``
@@ -49,7 +47,7 @@ class WorkerTestCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.logger = self.useFixture(fixtures.FakeLogger())
-        # Nothing passes here by waiting.
+        # No failure passes with time in these tests.
         for module, name, value in (
             (finalize, "_PAUSES", (0.0,)),
             (range_reader, "_FIRST_WAIT", 0.001),
@@ -79,10 +77,10 @@ class WorkerTestCase(testtools.TestCase):
         source_tenant_id: str = "the-source-tenant",
         **properties: Any,
     ) -> str:
-        """Have an image in the source region, and ask for its copy.
+        """Add an image to the source region, and create a job for it.
 
         :param destination_image_name: None for the image's own name
-        :param source_tenant_id: of who asks
+        :param source_tenant_id: the tenant that asks for the copy
         """
         image_id = uuidutils.generate_uuid()
         self.source.add(image_id, data, **properties)
@@ -101,13 +99,13 @@ class WorkerTestCase(testtools.TestCase):
         )
 
     def claim(self) -> tuple[jobs.Job, jobs.Claim]:
-        """Take the oldest job that waits."""
+        """Claim the oldest job that waits."""
         claimed = self.stores.queue.claim_next(WORKER)
         assert claimed
         return claimed
 
     def source_image(self, job_id: str) -> dict[str, Any]:
-        """Return a job's image at the source, to be changed there."""
+        """Return a job's image at the source; a test may change it."""
         return self.source.images[self.stores.jobs.get(job_id).source_image_id]
 
     def wait_until(self, holds: Callable[[], Any], what: str) -> None:
@@ -128,7 +126,7 @@ class WorkerTestCase(testtools.TestCase):
 
 
 class Gate:
-    """Holds a service's answer until it is opened.
+    """Holds the answers of a service until it is opened.
 
     :ivar reached: set once a request waits
     """
@@ -136,11 +134,11 @@ class Gate:
     def __init__(self, test: testtools.TestCase) -> None:
         self.reached = threading.Event()
         self._open = threading.Event()
-        # No service may outlive its test.
+        # The service's threads must end with the test.
         test.addCleanup(self.open)
 
     def open(self) -> None:
-        """Let them all pass."""
+        """Let all requests pass."""
         self._open.set()
 
     def wait(self) -> None:
@@ -149,7 +147,7 @@ class Gate:
         self._open.wait(PATIENCE)
 
     def before(self, answer: glances.Answer) -> glances.Answer:
-        """Hold the request before it is looked at."""
+        """Return a behaviour that holds a request before it is handled."""
 
         def held(handler: glances.Handler) -> None:
             self.wait()

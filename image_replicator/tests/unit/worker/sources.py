@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Sources of an image's data that break when told to, without a network."""
+"""Fake sources of an image's data, without a network."""
 
 import threading
 from collections.abc import Callable
@@ -22,19 +22,19 @@ from image_replicator.images import download
 
 
 class Source:
-    """An image service's data.
+    """The data of an image in a fake service.
 
     :ivar data: of the image
-    :ivar ranged: whether it can send a part of it
-    :ivar total: bytes that it says the image has
-    :ivar stored: bytes that its store really has, if those are fewer
-    :ivar breaks: after how many bytes the next downloads break off; what
-        there is no number for does not
-    :ivar refusals: errors that the next downloads end in at once
+    :ivar ranged: whether it can send a range
+    :ivar total: the size that it announces, in bytes
+    :ivar stored: the bytes that its store has, if they are fewer
+    :ivar breaks: the numbers of bytes after which the next downloads break;
+        further downloads do not break
+    :ivar refusals: the errors that the next downloads raise
     :ivar asked: first and last byte of each download
     :ivar before_read: called before each read
-    :ivar sent: bytes that were read, of all downloads
-    :ivar unclosed: downloads that nobody has closed
+    :ivar sent: the bytes that all downloads read
+    :ivar unclosed: the number of open downloads
     """
 
     def __init__(self, data: bytes, ranged: bool = True) -> None:
@@ -72,7 +72,7 @@ class Source:
         return cast(download.Download, begun)
 
     def count(self, sent: int = 0, closed: int = 0) -> None:
-        """Count what a download does, in whichever thread."""
+        """Count an event of a download; any thread may call this."""
         with self._lock:
             self.sent += sent
             self.unclosed -= closed

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A database that is unavailable is waited for, and it is logged once."""
+"""Calls wait for an unavailable database, and log it once."""
 
 import threading
 from typing import Any
@@ -43,7 +43,7 @@ class AvailabilityTestCase(testtools.TestCase):
         self.calls = 0
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        """Raise what is left to be raised, then return the arguments."""
+        """Raise the remaining errors, then return the arguments."""
         self.calls += 1
         if self.left:
             raise self.left.pop(0)

@@ -38,7 +38,7 @@ class TestClockCheck(testtools.TestCase):
         return self.found
 
     def _look(self, node: str, ahead: float) -> str:
-        """Return what is logged about a clock at the next look."""
+        """Return the log of the next check of a clock."""
         logged = self.logger.output
         self.found = clock.NodeClock(node, ahead)
         self.check.run()

@@ -54,11 +54,11 @@ class FinalizeTestCase(base.WorkerTestCase):
         self.job, self.held = self.claim()
 
     def reserve(self) -> None:
-        """Bring the job to where its image has an id but does not exist."""
+        """Reserve an id for the job's image, which does not exist yet."""
         self.stores.owned.reserve_image(self.held, IMAGE_ID)
 
     def create(self, **properties: object) -> None:
-        """Bring the job to where its image exists."""
+        """Create the job's image."""
         self.reserve()
         self.destination.add(IMAGE_ID, b"", **properties)
         self.stores.owned.image_created(self.held, IMAGE_ID)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A duty is due at once, and then once an interval."""
+"""A duty is due at once, and then once in each interval."""
 
 import testtools
 

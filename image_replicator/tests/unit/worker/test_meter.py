@@ -67,7 +67,7 @@ class TestMeter(testtools.TestCase):
         self.now += 1.0
         self.assertEqual(1, self.meter.busy)
         self.assertEqual((0.0, 0.0, 1.5), self.meter.measure(1000, 1.0))
-        # Those that began before are busy still.
+        # Streams that began before are still busy.
         self.now += 1.0
         self.assertEqual((0.0, 0.0, 1.0), self.meter.measure(1000, 1.0))
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Several readers at once: all bytes, once, in order."""
+"""Several readers at once return all bytes once and in order."""
 
 import functools
 import random
@@ -77,7 +77,7 @@ class ParallelReaderTestCase(testtools.TestCase):
     def chunks(
         self, reading: parallel_reader.ParallelReader
     ) -> Iterator[bytes]:
-        """Yield chunks as an upload takes them."""
+        """Yield chunks as an upload reads them."""
         while (chunks := reading.read(base.PATIENCE)) is not None:
             self.assertTrue(chunks, "nothing came")
             for chunk in chunks:
@@ -125,13 +125,13 @@ class TestOrder(ParallelReaderTestCase):
         self.assertTrue(met.is_set())
 
     def test_readers_do_not_end_their_first_pieces_together(self) -> None:
-        # No time passes, so that no rate is known.
+        # The clock stands still, so that no rate is known.
         still = types.SimpleNamespace(monotonic=lambda: 0.0)
         self.useFixture(fixtures.MockPatchObject(range_reader, "time", still))
         reading = self.new_reader(4, window=10**6, clock=still.monotonic)
         self.assertEqual(DATA, self.all_of(reading))
         sizes = [last - first + 1 for first, last in sorted(self.source.asked)]
-        # The first one asks for all, and ends where the others begin.
+        # The first reader asks for all bytes, and ends where the others begin.
         self.assertEqual([3500, 5250, 7000], sizes[1:4])
 
     def test_no_more_is_in_memory_than_the_window(self) -> None:
@@ -153,7 +153,7 @@ class TestOrder(ParallelReaderTestCase):
         self.source.before_read = look
         for number, chunk in enumerate(self.chunks(reading)):
             if number % 50 == 0:
-                # An upload that is slow: they read all that they may.
+                # The upload is slow, so the readers fill the window.
                 time.sleep(0.005)
             look()
             taken += len(chunk)
@@ -171,7 +171,7 @@ class TestNumber(ParallelReaderTestCase):
     """The tuner decides on the number of readers."""
 
     def _decide(self, decide: Callable[[], int]) -> None:
-        """Let a function decide in the tuner's place, at each chunk."""
+        """Replace the tuner's decision by a function, at each chunk."""
         for name in ("_ADAPT_SECONDS", "_FAST_SECONDS", "_FIRST_SECONDS"):
             self.useFixture(
                 fixtures.MonkeyPatch(f"{parallel_reader.__name__}.{name}", 0.0)
@@ -187,7 +187,7 @@ class TestNumber(ParallelReaderTestCase):
         self.tuner.observe = observe  # type: ignore[method-assign]
 
     def test_the_first_bytes_come_before_other_requests(self) -> None:
-        """However many there shall be: a cold source would be slow."""
+        """Many requests at the begin would slow a cold source down."""
         reading = self.new_reader(8)
         self.wait_until(lambda: self.source.sent > 0)
         time.sleep(0.02)
@@ -196,9 +196,10 @@ class TestNumber(ParallelReaderTestCase):
         self.assertGreater(len(self.source.asked), 8)
 
     def _hold_the_others(self) -> tuple[threading.Event, threading.Event]:
-        """Let only the first reader read, and slowly.
+        """Let only the first reader read, slowly.
 
-        :returns: what is set once another waits, and what lets all read
+        :returns: an event that is set once another reader waits, and one that
+            lets all read
         """
         first: list[threading.Thread] = []
         waiting, gate = threading.Event(), threading.Event()
@@ -311,7 +312,7 @@ class TestFaults(ParallelReaderTestCase):
         self.assertEqual(1, len(self.source.asked))
 
     def test_a_source_that_has_no_ranges_any_more(self) -> None:
-        """All that was in order before is passed on, and no byte more."""
+        """All bytes that were in order before are passed on, and no others."""
         passed = bytearray()
         for chunk in self.chunks(self.new_reader(4)):
             passed += chunk

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Reading from one offset to another, whatever breaks."""
+"""Reading a range over connections that break."""
 
 import itertools
 import random
@@ -183,7 +183,7 @@ class TestRangeReader(testtools.TestCase):
             self.assertEqual(3, len(self.source.asked))
 
     def test_data_that_ends_early_once_is_not_short(self) -> None:
-        """A service that is restarted ends its answers in good order."""
+        """A service that is restarted ends its answers without an error."""
         self.source.breaks = [0, 10, 0]
         self.source.stored = 6543
         reading = self._reader()
@@ -233,7 +233,7 @@ class TestRangeReader(testtools.TestCase):
         self.assertEqual(DATA, b"".join(reading))
 
     def test_a_range_that_begins_elsewhere(self) -> None:
-        """What comes before is skipped; what begins too late is a failure."""
+        """Earlier bytes are skipped; a range must not begin too late."""
         begins = [30, 60]
         reading = self._reader(50, 100)
         reading._begin = lambda _first, last: self.source.begin(

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How fast bytes go, by a clock that the test sets."""
+"""The rate of bytes, with a clock that the test sets."""
 
 import testtools
 
@@ -119,7 +119,7 @@ class TestMinimum(testtools.TestCase):
         minimum.check(0, 59.0)
 
     def test_only_waiting_for_the_source_counts(self) -> None:
-        """A destination that is slow makes nobody wait for the source."""
+        """A slow destination does not count as a slow source."""
         minimum = rate.Minimum(100, 60.0)
         for _hour in range(1000):
             minimum.check(1, 0.0)

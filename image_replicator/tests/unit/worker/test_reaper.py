@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Jobs whose lease ran out are released at intervals."""
+"""Jobs whose lease has expired are released at intervals."""
 
 import sqlalchemy as sa
 
@@ -33,7 +33,7 @@ class TestStalledJobReaper(base.WorkerTestCase):
         )
 
     def _released_at(self, now: float) -> bool:
-        """Return whether a run at a time releases a job."""
+        """Return whether a run of the reaper at a time releases a job."""
         self.now = now
         self.new_job()
         job, _claim = self.claim()

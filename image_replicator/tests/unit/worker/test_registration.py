@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A worker is in the list of workers as long as it lives."""
+"""A worker is in the list of workers while it runs."""
 
 import dataclasses
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""When a copy that failed is tried again."""
+"""The waits before further attempts."""
 
 import testtools
 

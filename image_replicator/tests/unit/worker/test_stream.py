@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The body of an upload: whole or not at all."""
+"""The body of an upload is complete, or raises an error."""
 
 import hashlib
 import random
@@ -34,7 +34,7 @@ from image_replicator.worker import tuner
 DATA = random.Random(3).randbytes(200_000)
 CHUNK = 10_000
 
-#: Bytes that are held back.
+#: The bytes that are held back.
 HELD = 12_500
 
 
@@ -183,7 +183,7 @@ class TestLimits(StreamTestCase):
         )
 
     def test_no_pause_is_long_enough_to_end_an_upload(self) -> None:
-        """A limit that is low makes small pieces, not long pauses."""
+        """A low limit leads to small pieces, not to long pauses."""
         now = [0.0]
 
         def wait(seconds: float) -> None:
@@ -235,7 +235,7 @@ class TestSilence(StreamTestCase):
                 sizes.append(len(chunk))
             if len(sizes) == 40:
                 self.gate.set()
-        # All of it, in spite of what was sent early.
+        # The body is complete, although a part was sent early.
         self.assertEqual(DATA, passed)
         trickled = sizes[1:40]
         self.assertEqual(sorted(trickled, reverse=True), trickled)

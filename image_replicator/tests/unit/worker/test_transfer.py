@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""One copy: what reaches the destination."""
+"""The image that a copy creates at the destination."""
 
 import hashlib
 from typing import Any
@@ -31,7 +31,7 @@ DATA = base.DATA
 
 
 class TransferTestCase(base.WorkerTestCase):
-    #: Bytes of the image that may be in memory.
+    #: The most bytes of the image in memory.
     WINDOW = 1 << 20
 
     def setUp(self) -> None:
@@ -39,7 +39,7 @@ class TransferTestCase(base.WorkerTestCase):
         self.pool = connections.Pool(self.session)
 
     def begin(self, data: bytes = DATA, **properties: Any) -> None:
-        """Have a copy that can be run."""
+        """Claim a job, and return its copy."""
         self.new_job(data, **properties)
         self.prepare()
 
@@ -67,7 +67,7 @@ class TransferTestCase(base.WorkerTestCase):
         return image
 
     def assert_fails(self, code: str) -> str:
-        """Run the copy; return why it failed, in words."""
+        """Run the copy, which must fail; return the error's message."""
         error: exception.TransferError = self.assertRaises(
             exception.TransferError, self.copy.run
         )
@@ -182,7 +182,7 @@ class TestCopy(TransferTestCase):
         self.assertNotEqual(left, self.image()["id"])
 
     def test_an_earlier_image_that_stays_is_told_apart(self) -> None:
-        """The error does not sound as if this attempt had deleted its own."""
+        """The error says that the image is an earlier attempt's."""
         self.new_job()
         _job, claim = self.claim()
         self.stores.owned.reserve_image(
@@ -215,7 +215,7 @@ def _state(image: dict[str, Any]) -> tuple[str, int]:
 
 
 class TestMark(TransferTestCase):
-    """An image that is not verified is known to be nobody's."""
+    """An image has the mark until it is verified."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -267,7 +267,7 @@ class TestConnections(TransferTestCase):
     def test_a_stop_while_the_end_is_written_does_not_break_them(
         self,
     ) -> None:
-        """A heartbeat finds a job that has just ended to be nobody's."""
+        """After the end of a job, the heartbeat stops its copy."""
         self.begin()
         self.copy.run()
         self.copy.stop(outcome.StopReason.CLAIM_LOST)

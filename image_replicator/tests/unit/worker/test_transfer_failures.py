@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""One copy: how the source and the destination make it fail."""
+"""Failures of a copy at the source and at the destination."""
 
 import threading
 import types
@@ -32,7 +32,7 @@ _check = rate.Minimum.check
 
 
 def _check_at_once(self: rate.Minimum, size: int, seconds: float) -> None:
-    """Look at the rate as if a long time had passed."""
+    """Check the rate as if a long time had passed."""
     _check(self, size, 3600.0)
 
 
@@ -82,7 +82,7 @@ class TestSourceFailures(test_transfer.TransferTestCase):
         self.assertIn("no download", self.assert_fails("source_forbidden"))
 
     def _send_first(self, *answers: glances.Answer) -> None:
-        """Let the data be answered so at first, and then as Glance does."""
+        """Set the first answers to requests for data; then Glance answers."""
         left = list(answers)
 
         def answer(handler: glances.Handler) -> None:
@@ -114,7 +114,7 @@ class TestSourceFailures(test_transfer.TransferTestCase):
         self.assertEqual(DATA, self.image()["_data"])
 
     def test_there_is_less_data_than_said(self) -> None:
-        """It is the source's fault, though the upload meets it."""
+        """The error is the source's, though the upload fails."""
         self.source.on(
             "GET",
             "file",
@@ -143,7 +143,7 @@ class TestSourceFailures(test_transfer.TransferTestCase):
 
 class TestDestinationFailures(test_transfer.TransferTestCase):
     def test_the_image_is_refused(self) -> None:
-        """Nothing is there then, and the row says so."""
+        """No image exists then, and the row names none."""
         self.destination.on("POST", "images", glances.saying(413, b"Too many"))
         self.begin()
         self.assertIn(
@@ -188,7 +188,7 @@ class TestDestinationFailures(test_transfer.TransferTestCase):
     def test_the_source_is_left_alone_when_the_destination_fails(
         self,
     ) -> None:
-        """And nothing is logged of the requests that we broke off."""
+        """The log has nothing on the requests that we broke off."""
         self.destination.on("POST", "images", glances.saying(413))
         self.source.on("GET", "file", glances.saying(503))
         self.begin()
@@ -202,7 +202,7 @@ class TestDestinationFailures(test_transfer.TransferTestCase):
 
 
 class TestLostAnswer(test_transfer.TransferTestCase):
-    """The destination took all bytes, and its answer was lost."""
+    """The destination got all bytes, but its answer was lost."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -215,8 +215,9 @@ class TestLostAnswer(test_transfer.TransferTestCase):
     ) -> None:
         """Lose the answer to the upload.
 
-        :param answer: the status that comes in its place; None hangs up
-        :param statuses: of the image, look by look, before what it has
+        :param answer: the status that is sent instead; None closes the
+            connection
+        :param statuses: of the image at the first looks, before its real one
         """
         looks = list(statuses)
 

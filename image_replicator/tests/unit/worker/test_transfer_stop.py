@@ -29,7 +29,7 @@ StopReason = outcome.StopReason
 
 
 class TestStop(test_transfer.TransferTestCase):
-    """A copy stops at each of its steps, and says why."""
+    """A copy stops at each of its steps, with the reason."""
 
     def _stop_at(
         self, glance: glances.FakeGlance, method: str, kind: str
@@ -148,7 +148,7 @@ class TestStop(test_transfer.TransferTestCase):
 
 
 class TestLog(test_transfer.TransferTestCase):
-    """The log blames no service for connections that we break off."""
+    """The log has no error of a service whose connections we break off."""
 
     READERS = 4
     WINDOW = 64 << 20
@@ -164,7 +164,7 @@ class TestLog(test_transfer.TransferTestCase):
     def _stall(self, handler: glances.Handler) -> None:
         """Send only the beginning of the range that was asked for.
 
-        It is more than an upload holds back, so that other readers begin.
+        The part is longer than the reserve, so that other readers begin.
         """
         wanted = handler.headers["Range"].removeprefix("bytes=")
         first, last = (int(number) for number in wanted.split("-"))

@@ -77,7 +77,7 @@ class TestBeginning(TunerTestCase):
 
 
 class TestTuner(TunerTestCase):
-    """The number later, when it grows by doubling."""
+    """The number of streams after the begin."""
 
     def new_tuner(
         self, round_trip: float = 0.0, least: int = 1, most: int = 32
@@ -163,7 +163,7 @@ class TestTuner(TunerTestCase):
     def _disappoint(
         self, tuned: tuner.Tuner, rate: float, latency: float = LATE
     ) -> None:
-        """More streams have brought no more, for as long as it takes."""
+        """Let more streams give no higher rate until the tuner gives up."""
         tuned.observe(rate, 0.9, tuned.streams, latency)
         tuned.observe(rate, 0.9, tuned.streams, latency)
 

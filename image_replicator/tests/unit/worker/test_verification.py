@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""One copy: that it is the same, byte for byte."""
+"""The comparison of the copy's data with the source's."""
 
 import hashlib
 from typing import Any
@@ -27,7 +27,7 @@ DATA = base.DATA
 
 class TestVerification(test_transfer.TransferTestCase):
     def _store(self, data: bytes) -> None:
-        """Let the destination store something else than it is sent."""
+        """Let the destination store other bytes than it gets."""
 
         def store(handler: glances.Handler) -> None:
             handler.body()
@@ -154,10 +154,10 @@ class TestVerification(test_transfer.TransferTestCase):
 
 
 class TestDamagedSource(test_transfer.TransferTestCase):
-    """The source's data is not what the source recorded of it."""
+    """The source's data does not have the recorded hash."""
 
     def _begin(self, data: bytes = DATA, **recorded: Any) -> None:
-        """Have an image of whose data this was recorded, and is wrong."""
+        """Add an image with a wrong hash, and begin its copy."""
         self.begin(data)
         image = self.source_image(self.job.id)
         for name in ("os_hash_algo", "os_hash_value", "checksum"):
@@ -227,7 +227,7 @@ class TestDamagedSource(test_transfer.TransferTestCase):
         )
 
     def test_an_ordinary_copy_hashes_nothing(self) -> None:
-        """The destination's Glance does, and the source's has."""
+        """The destination's Glance hashes the data, as the source's did."""
         self.begin()
         image = self.source_image(self.job.id)
         image["checksum"] = hashlib.md5(DATA).hexdigest()

@@ -53,9 +53,9 @@ class WorkerProcessTestCase(base.WorkerTestCase):
             self.conf.set_override(name, value, "worker")
 
     def disturb(self, target: Any, name: str, *effects: Any) -> mock.Mock:
-        """Let a method raise errors in its next calls, and then work again.
+        """Let the next calls of a method raise errors.
 
-        :param effects: errors that it raises
+        :param effects: the errors
         """
         method = getattr(target, name)
         left = list(effects)
@@ -144,7 +144,8 @@ class TestWork(WorkerProcessTestCase):
         self.wait_until(
             lambda: self.destination.count("PUT", "file") == 2, "two uploads"
         )
-        # A waiting job that is canceled shows that the worker looks on.
+        # The cancelation of a waiting job shows that the worker still looks
+        # for jobs.
         self.stores.jobs.request_cancel(job_ids[-1])
         self.wait_for(job_ids.pop(), "canceled")
         self.assertEqual(2, self.destination.count("PUT", "file"))

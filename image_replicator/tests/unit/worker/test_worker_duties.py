@@ -30,7 +30,7 @@ from image_replicator.tests.unit.worker import base
 from image_replicator.tests.unit.worker import test_worker
 from image_replicator.worker import worker
 
-#: Words of the two lines that the log has for an outage.
+#: Words of the two lines that the log has on an outage.
 WORDS = ("does not serve us", "serves us again")
 
 
@@ -124,7 +124,7 @@ class TestSweep(test_worker.WorkerProcessTestCase):
 
 
 class TestOutage(test_worker.WorkerProcessTestCase):
-    #: The calls to the database that a worker makes while a copy runs.
+    #: The calls to the database of a worker while a copy runs.
     METHODS = (
         "queue.claim_next",
         "queue.claim_canceled",
@@ -155,7 +155,7 @@ class TestOutage(test_worker.WorkerProcessTestCase):
         self.useFixture(fixtures.MockPatchObject(store, method_name, ask))
 
     def test_what_asks_nothing_does_not_take_it_for_over(self) -> None:
-        """An idle worker writes nothing; that is no sign of a database."""
+        """An idle worker makes no call, so it cannot know the database."""
         self.start()
         self.away.set()
         self._assert_told_no_more("queue.claim_next")
@@ -163,7 +163,7 @@ class TestOutage(test_worker.WorkerProcessTestCase):
     def _assert_told_no_more(self, *names: str) -> None:
         """Check that repeated calls log nothing more."""
         self._wait_for_tries(names, 5)
-        # By now there is no call left that began before.
+        # All calls that began before have ended by now.
         told = [self.logger.output.count(words) for words in WORDS]
         self.assertGreater(told[0], 0)
         self._wait_for_tries(names, 20)
@@ -194,14 +194,14 @@ class TestOutage(test_worker.WorkerProcessTestCase):
 
 class TestLeases(test_worker.WorkerProcessTestCase):
     def _lose(self, job_id: str) -> None:
-        """Let another worker claim a job, and let its lease run out."""
+        """Let another worker claim a job, and expire the lease."""
         claimed = self.stores.queue.claim_next("another")
         assert claimed
         self.stores.owned.reserve_image(claimed[1], uuidutils.generate_uuid())
         self._expire()
 
     def _expire(self) -> None:
-        """Let all leases run out."""
+        """Expire all leases."""
         with self.stores.database.engine.begin() as connection:
             connection.execute(
                 sa.update(models.Job).values(
@@ -210,7 +210,7 @@ class TestLeases(test_worker.WorkerProcessTestCase):
             )
 
     def _seconds_left(self, job_id: str) -> float:
-        """Return how long a job's lease still lasts."""
+        """Return the seconds that a job's lease still lasts."""
         with self.stores.database.engine.connect() as connection:
             now = connection.scalars(sa.select(models.utcnow())).one()
         lease = self.stores.jobs.get(job_id).lease_expires_at
@@ -230,7 +230,7 @@ class TestLeases(test_worker.WorkerProcessTestCase):
         """The end of the lost copy does not touch the copy that runs."""
         heartbeats = self.disturb(self.stores.owned, "record_progress")
         beat = heartbeats.side_effect
-        # So that it does not learn too early that it lost the job.
+        # With this, the worker does not notice too early that it lost the job.
         heartbeats.side_effect = db_exc.DBError
         gate = self.hold_upload()
         job_id = self.new_job()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A worker goes on after errors, and no job is stuck."""
+"""A worker continues after errors, and no job is stuck."""
 
 import threading
 from typing import Any
@@ -26,7 +26,7 @@ from image_replicator.worker import worker
 
 
 class TestFaults(test_worker.WorkerProcessTestCase):
-    """After any error the worker works on, and no job is stuck."""
+    """After any error the worker continues, and no job is stuck."""
 
     def test_a_database_that_is_away_when_a_job_is_looked_for(self) -> None:
         self.disturb(
@@ -185,7 +185,7 @@ class TestFaults(test_worker.WorkerProcessTestCase):
         self.assert_ends()
         row = self.stores.jobs.get(job_id)
         self.assertEqual("replicate_requested", row.status)
-        # It is the next one's to remove.
+        # The next attempt must remove it.
         self.assertEqual(
             [row.reserved_image_id], list(self.destination.images)
         )

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A worker stops gently or at once, and leaves nothing behind."""
+"""A worker stops gracefully or at once, and its images are removed."""
 
 import contextlib
 import threading
@@ -76,7 +76,7 @@ class TestStop(test_worker.WorkerProcessTestCase):
             self.assert_given_back(job_id)
 
     def test_a_copy_that_is_just_created_is_given_back(self) -> None:
-        """An image whose creation was not answered does not appear later."""
+        """An image whose creation was not answered cannot appear later."""
         gate = base.Gate(self)
         late = threading.Event()
 

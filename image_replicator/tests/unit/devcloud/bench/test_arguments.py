@@ -44,7 +44,7 @@ class TestArguments(testtools.TestCase):
         self.assertEqual(2, options.pairs)
         self.assertEqual(100, options.wan_size)
         self.assertEqual(16, options.wan_other_size)
-        # Both are there at once.
+        # Both exist at once.
         self.assertEqual((100 + 16) << 20, options.largest_image)
 
     def test_a_part_is_run_once(self) -> None:

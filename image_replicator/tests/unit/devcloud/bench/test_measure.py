@@ -23,7 +23,7 @@ class TestCase(testtools.TestCase):
         self.case = measure.Case("lan", "1 MiB")
 
     def _take_turns(self, turns: int) -> list[str]:
-        """Let two subjects take turns; return who ran, in order."""
+        """Let two subjects take turns; return their order."""
         ran: list[str] = []
 
         def subject(name: str, *seconds: float):

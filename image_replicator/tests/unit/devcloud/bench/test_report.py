@@ -50,7 +50,7 @@ class TestReport(testtools.TestCase):
     def test_an_aim_is_told_with_whether_it_is_met(self) -> None:
         table = self._table()
         self.assertIn("wan: 80 ms: aimed at >= 10", table)
-        # 33 / 3 and 32 / 4.
+        # The ratios are 33 / 3 and 32 / 4.
         self.assertEqual(2, table.count("9.50    8.00   11.00  MISSED"))
 
     def test_json_has_every_value(self) -> None:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The checker of the log of writes finds each violation that is planted."""
+"""The check of the log of writes finds each kind of violation."""
 
 import dataclasses
 import datetime
@@ -29,9 +29,9 @@ OWNER = {name: f"{name}:17:abc" for name in (ONE, TWO)}
 
 
 class Log:
-    """A log, written as the image replicator would.
+    """A log with writes like those of the image replicator.
 
-    :ivar writes: so far
+    :ivar writes: the writes so far
     """
 
     def __init__(self, job_id: str = "job") -> None:
@@ -42,7 +42,7 @@ class Log:
         self.make()
 
     def wait(self, seconds: float = LEASE + 1) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self._now += seconds
 
     def write(self, writer: str | None, **changes: Any) -> None:
@@ -57,11 +57,11 @@ class Log:
         self._log(writer, dataclasses.replace(self._state, **changes))
 
     def make(self) -> None:
-        """Log that the job was made."""
+        """Log the creation of the job."""
         self._log(API, audit.State("replicate_requested"))
 
     def delete(self) -> None:
-        """Log that the job was deleted."""
+        """Log the deletion of the job."""
         self._log(API, None)
 
     def _log(self, writer: str | None, new: audit.State | None) -> None:
@@ -80,7 +80,7 @@ class Log:
     def _time(self, later: float) -> datetime.datetime:
         return BEGIN + datetime.timedelta(seconds=self._now + later)
 
-    # What happens to a job.
+    # Writes to a job
 
     def claim(self, worker: str, attempts: int = 1, **changes: Any) -> None:
         self.write(
@@ -128,7 +128,7 @@ class TestFence(testtools.TestCase):
         self.log.claim(ONE)
         self.log.prepare(ONE)
 
-    # What is right.
+    # Allowed writes
 
     def test_a_copy(self) -> None:
         self._begin()
@@ -178,7 +178,7 @@ class TestFence(testtools.TestCase):
         self.log.clean(TWO)
         self._assert_right()
 
-    # What is not.
+    # Violations
 
     def test_a_change_that_there_is_not(self) -> None:
         self.log.write(API, status="replicated")

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The checker of jobs and images finds each violation that is planted."""
+"""The check of jobs and images finds each kind of violation."""
 
 import dataclasses
 import datetime
@@ -25,7 +25,7 @@ NOW = datetime.datetime(2024, 2, 29, 12, 0)
 
 
 class TestOutcome(testtools.TestCase):
-    """One job of each kind, and all that belongs to them."""
+    """A state with one job of each kind, and its images."""
 
     def setUp(self) -> None:
         super().setUp()

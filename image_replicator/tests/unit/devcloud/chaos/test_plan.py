@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a seed stands for."""
+"""The plan of a seed."""
 
 import testtools
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A leak is found, and what only varies is none."""
+"""Leaks are found; variations are not reported."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ import testtools
 
 from devcloud.chaos import use
 
-# A process that takes a thread, two descriptors and 64 MiB when it is told to.
+# A process that takes a thread, two descriptors and 64 MiB on command.
 _GROWING = """
 import os, sys, threading
 print("begun", flush=True)
@@ -40,7 +40,7 @@ class TestWatch(testtools.TestCase):
         self.number = 0
 
     def _violations(self, sample: use.Sample, **leaks: float) -> list[str]:
-        """Return what is found where things grow with each sample."""
+        """Return the violations if resources grow with each sample."""
 
         def ask() -> use.Sample:
             self.number += 1
