@@ -112,7 +112,7 @@ class TestLoad(ConfTestCase):
         )
         self.assertEqual(30, conf.service_auth.timeout)
 
-    def test_what_is_written_is_read(self) -> None:
+    def test_values_are_read_from_the_file(self) -> None:
         settings.write(
             self.path,
             {

@@ -113,12 +113,12 @@ class CredentialsTestCase(testtools.TestCase):
 
 
 class TestOptions(CredentialsTestCase):
-    def test_what_cannot_work(self) -> None:
+    def test_wrong_options_are_refused(self) -> None:
         for overrides, option, word in REFUSED:
             with self._telling(overrides):
                 self.assert_refused(option, word, **overrides)
 
-    def test_what_can_work(self) -> None:
+    def test_valid_options_are_accepted(self) -> None:
         for overrides in ACCEPTED:
             with self._telling(overrides):
                 self.load(**overrides)

@@ -190,7 +190,7 @@ class TestDestinationRegion(IdentityTestCase):
     def region(self, wanted: str | None = None) -> str:
         return self.identity.destination_region(_OTHER, "ot1", wanted)
 
-    def test_what_is_asked_for_comes_first(self) -> None:
+    def test_the_requested_region_comes_first(self) -> None:
         self.build(default_destination_region="ot3")
         self.cloud("ot1 ot2 ot3 ot4", "region:ot2")
         for wanted in ("ot4", "ot1"):
@@ -251,7 +251,7 @@ class TestDestinationRegion(IdentityTestCase):
             self.assertEqual("ot2", self.region())
         self.assertEqual(1, self.logged.output.count("[DEFAULT] region_id: "))
 
-    def test_what_answers_is_no_keystone(self) -> None:
+    def test_the_answers_are_not_those_of_keystone(self) -> None:
         self.cloud("ot1 ot2")
         self.identity.image_regions()
         for body in (b"<html>", b"[]", b'{"tags": null}'):

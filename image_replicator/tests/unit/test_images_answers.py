@@ -61,7 +61,7 @@ class TestErrors(test_images_client.ClientTestCase):
             "destination_quota_exceeded", self.images.upload, ID, b"data"
         )
 
-    def test_what_is_no_image_is_no_image_service_s(self) -> None:
+    def test_a_body_without_an_image_is_no_image_service(self) -> None:
         for body in (b"<html>", b"", b"{}", b"[]", b"1", b"[" * 9999):
             self.glance.on("GET", "image", glances.saying(200, body))
             error = self._assert_fails(
@@ -128,7 +128,7 @@ class TestErrors(test_images_client.ClientTestCase):
             error.message,
         )
 
-    def test_what_may_be_a_proxy_s_answer_is_told_so(self) -> None:
+    def test_the_error_of_a_possible_proxy_names_it(self) -> None:
         self.glance.on("GET", "image", glances.proxying(504, b"Time-out"))
         error = self._assert_fails("destination_failed", self.images.show, ID)
         self.assertEqual(
@@ -181,7 +181,7 @@ class TestErrors(test_images_client.ClientTestCase):
             )
             self._assert_fails("identity_unavailable", self.images.show, ID)
 
-    def test_what_is_no_uuid_gets_into_no_path(self) -> None:
+    def test_only_uuids_are_used_in_paths(self) -> None:
         for image_id in ("", "..", f"{ID}/file", "0f5c9d4e/../x"):
             self.assertRaises(ValueError, self.images.show, image_id)
         self.assertEqual([], self.glance.seen)
@@ -238,7 +238,7 @@ class TestMeanings(test_images_client.ClientTestCase):
                 self.assertIn(f"{status} to {request.value}", error.message)
             self.answer(request, self.glance.behave)
 
-    def test_what_glance_gives_to_no_request(self) -> None:
+    def test_statuses_that_glance_never_answers(self) -> None:
         for status, word in (
             (408, "destination_failed"),
             (418, "destination_refused"),

@@ -99,7 +99,7 @@ class TestManyThreads(testtools.TestCase):
         thread.start()
         return thread
 
-    def test_who_knows_nothing_waits_for_the_one_that_asks(self) -> None:
+    def test_threads_without_a_result_wait_for_the_first(self) -> None:
         threads = [self._start() for _ in range(5)]
         self.assertTrue(self.asked.acquire(timeout=PATIENCE))
         self.assertEqual([], self.answers)
@@ -109,7 +109,7 @@ class TestManyThreads(testtools.TestCase):
         self.assertEqual([None] * 5, self.answers)
         self.assertFalse(self.asked.acquire(blocking=False))
 
-    def test_who_knows_something_goes_by_it_meanwhile(self) -> None:
+    def test_threads_with_a_result_use_it_meanwhile(self) -> None:
         self.answer.set()
         self.known.problem("ot2")
         self.assertTrue(self.asked.acquire(timeout=PATIENCE))

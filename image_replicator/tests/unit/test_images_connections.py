@@ -164,7 +164,7 @@ class TestPool(testtools.TestCase):
         url = f"{self.glance.url}/v2/images/{ID}"
         self.assertEqual(200, used.session.get(url).status_code)
 
-    def test_what_is_given_back_is_used_again(self) -> None:
+    def test_returned_connections_are_used_again(self) -> None:
         first = self._take()
         self._show(first)
         self.pool.give_back(first)
@@ -180,7 +180,7 @@ class TestPool(testtools.TestCase):
         self.assertIs(second, self._take())
         self.assertNotIn(self._take(), (first, second))
 
-    def test_what_was_broken_off_is_not_used_again(self) -> None:
+    def test_broken_connections_are_not_used_again(self) -> None:
         first = self._take()
         self._show(first)
         first.break_off()

@@ -241,11 +241,11 @@ class TestDownload(test_images_client.ClientTestCase):
             chunks.append(reading.read(6))
         return chunks
 
-    def test_what_tls_hands_on_fast_is_read_by_whole_chunks(self) -> None:
+    def test_fast_encrypted_data_is_read_in_whole_chunks(self) -> None:
         chunks = self._read_in_pieces(brisk=PATIENCE, encrypted=True)
         self.assertEqual([b"ab", b"cdef", b""], chunks)
 
-    def test_all_else_counts_as_it_comes(self) -> None:
+    def test_other_data_is_returned_as_it_arrives(self) -> None:
         for brisk, encrypted in ((0.0, True), (PATIENCE, False)):
             chunks = self._read_in_pieces(brisk, encrypted)
             self.assertEqual([b"ab", b"cd", b"ef", b""], chunks)

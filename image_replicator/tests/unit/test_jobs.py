@@ -73,16 +73,16 @@ class TestStatus(testtools.TestCase):
     def test_every_status_says_what_follows(self) -> None:
         self.assertEqual(set(JobStatus), set(jobs.TRANSITIONS))
 
-    def test_what_no_worker_touches_is_final(self) -> None:
+    def test_the_final_statuses(self) -> None:
         self.assertEqual({"replicated", "canceled", "error"}, set(jobs.FINAL))
         self.assertEqual(set(JobStatus) - jobs.FINAL, set(jobs.ACTIVE))
 
-    def test_what_a_user_may_cancel(self) -> None:
+    def test_the_statuses_that_can_be_canceled(self) -> None:
         self.assertEqual(
             {"replicate_requested", "replicating"}, set(jobs.CANCELABLE)
         )
 
-    def test_what_a_user_may_have_run_once_more(self) -> None:
+    def test_the_statuses_that_can_be_retried(self) -> None:
         self.assertEqual({"canceled", "error"}, set(jobs.RETRYABLE))
 
     def test_each_run_has_attempts_of_its_own(self) -> None:

@@ -73,16 +73,16 @@ class TestTravelling(testtools.TestCase):
         image = dict.fromkeys(names, "value")
         return metadata.travelling(image, metadata.Rules(**rules))
 
-    def test_what_is_not_named_travels_as_it_is(self) -> None:
+    def test_other_properties_are_copied_unchanged(self) -> None:
         self.assertEqual(
             TRAVELLING, metadata.travelling(TRAVELLING, metadata.Rules())
         )
 
-    def test_what_glance_sets_itself_is_never_sent(self) -> None:
+    def test_properties_that_glance_sets_are_never_sent(self) -> None:
         for name in NEVER_SENT:
             self.assertEqual({}, self._travelling(name), name)
 
-    def test_what_is_only_true_at_the_source_is_dropped(self) -> None:
+    def test_properties_of_the_source_alone_are_dropped(self) -> None:
         for name in DROPPED:
             self.assertEqual({}, self._travelling(name), name)
 
@@ -96,7 +96,7 @@ class TestTravelling(testtools.TestCase):
             metadata.travelling({"tags": tags}, metadata.Rules()),
         )
 
-    def test_what_names_a_thing_of_one_region_is_refused(self) -> None:
+    def test_references_within_one_region_are_refused(self) -> None:
         for name in REFUSED:
             error = self.assertRaises(
                 exception.MetadataRefused, self._travelling, "name", name

@@ -130,7 +130,7 @@ class TestArchitecture(testtools.TestCase):
             "assert 'eventlet' not in sys.modules\n",
         )
 
-    def test_who_serves_does_not_load_what_migrates(self) -> None:
+    def test_api_and_worker_do_not_load_alembic(self) -> None:
         """Alembic would take a sixth of a worker's memory."""
         self._import(
             ["image_replicator.api", "image_replicator.cmd.worker"],
@@ -290,7 +290,7 @@ class TestPackage(testtools.TestCase):
             set(done.stdout.splitlines()),
         )
 
-    def test_what_setup_cfg_names_is_there(self) -> None:
+    def test_the_files_in_setup_cfg_exist(self) -> None:
         setup = configparser.ConfigParser()
         setup.read(ROOT / "setup.cfg")
         named = setup["files"]["data_files"].split()

@@ -22,7 +22,7 @@ from image_replicator.tests.functional.cloud import api_base
 
 
 class TestLogs(api_base.ApiTestCase):
-    def test_what_is_logged_in_glance_has_the_request_s_id(self) -> None:
+    def test_our_lines_in_glances_log_have_the_request_id(self) -> None:
         image_id = self.cloud.images("ot1").create()["id"]
         reply = self.copy(image_id)
         request_id = reply.headers["X-Openstack-Request-Id"]
@@ -31,7 +31,7 @@ class TestLogs(api_base.ApiTestCase):
         (line,) = (line for line in lines if reply.json()["job_id"] in line)
         self.assertIn(request_id, line)
 
-    def test_what_glance_logs_when_asked_has_the_request_s_id(self) -> None:
+    def test_glances_own_lines_have_the_request_id(self) -> None:
         """Glance logs an image whose file is missing."""
         image_id = self.cloud.images("ot1").create()["id"]
         directory = self.cloud.glances["ot1"].directory

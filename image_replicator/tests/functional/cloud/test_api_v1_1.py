@@ -237,7 +237,7 @@ class TestRegion(api_base.ApiTestCase):
         super().setUp()
         self.image_id = self.cloud.images("ot1").create()["id"]
 
-    def test_what_is_asked_for_is_where_the_copy_goes(self) -> None:
+    def test_the_requested_region_is_the_destination(self) -> None:
         for region in ("ot1", "ot2"):
             reply = self.copy_1_1(self.image_id, region_id_dst=region)
             self.assertEqual(202, reply.status_code, reply.text)
@@ -284,7 +284,7 @@ class TestVersions(api_base.ApiTestCase):
             )
             self.assert_error(404, action, "nothing at this path")
 
-    def test_what_version_1_1_takes_is_unknown_in_1_0(self) -> None:
+    def test_keys_of_version_1_1_are_unknown_in_1_0(self) -> None:
         body = {
             "image_id": self.cloud.images("ot1").create()["id"],
             "tenant_id_dst": self.cloud.project_id("destination"),

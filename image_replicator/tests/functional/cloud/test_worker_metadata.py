@@ -106,7 +106,7 @@ class TestMetadata(base.CloudTestCase):
             },
         )
 
-    def test_what_travels_and_what_does_not(self) -> None:
+    def test_properties_that_are_copied_or_dropped(self) -> None:
         properties = {**TRAVELLING, **DROPPED}
         directory = self.useFixture(fixtures.TempDir()).path
         disk = pathlib.Path(directory, "disk.qcow2")
@@ -162,7 +162,7 @@ class TestMetadata(base.CloudTestCase):
             },
         )
 
-    def test_what_names_nothing_does_not_travel(self) -> None:
+    def test_empty_references_are_not_copied(self) -> None:
         for value in ("", "None", "NULL", "null", "[]", "{}"):
             properties: dict[str, Any] = dict.fromkeys(REFUSED, value)
             image = self.cloud.images("ot1").create(**properties)

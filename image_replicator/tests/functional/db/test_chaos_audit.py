@@ -70,7 +70,7 @@ class AuditMixin(base.JobsMixin):
         )
         self.assertEqual(6, len(log))
 
-    def test_what_the_queue_does_is_right(self) -> None:
+    def test_the_stores_write_no_violation(self) -> None:
         self._copy()
         # The only user here is no worker.
         log = [
@@ -86,7 +86,7 @@ class AuditMixin(base.JobsMixin):
         last = audit.read(self.url)[-1]
         self.assertEqual((job_id, None), (last.job_id, last.new))
 
-    def test_what_is_rolled_back_is_not_logged(self) -> None:
+    def test_a_write_that_is_rolled_back_is_not_logged(self) -> None:
         with self.engine.connect() as connection:
             connection.execute(sa.insert(base.JOBS), [base.row()])
             connection.rollback()

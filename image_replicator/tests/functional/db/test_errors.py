@@ -89,7 +89,7 @@ class TestErrorsSQLite(base.JobsMixin, base.SQLite):
 class TestErrorsMariaDB(Errors, base.MariaDB):
     impatient = {"init_command": "SET innodb_lock_wait_timeout = 1"}
 
-    def test_what_is_refused(self) -> None:
+    def test_refused_values_are_not_temporary(self) -> None:
         self._assert_refused(
             "status = NULL",
             "source_tenant_id = REPEAT('x', 65)",
@@ -129,7 +129,7 @@ class TestErrorsMariaDB(Errors, base.MariaDB):
 class TestErrorsPostgreSQL(Errors, base.PostgreSQL):
     impatient = {"options": "-c lock_timeout=1s"}
 
-    def test_what_is_refused(self) -> None:
+    def test_refused_values_are_not_temporary(self) -> None:
         self._assert_refused(
             "status = NULL",
             "source_tenant_id = REPEAT('x', 65)",

@@ -78,7 +78,7 @@ class Fairness(base.JobsMixin):
         self._ask("B", 3)
         self.assertEqual("ABABAB", self._serve(6))
 
-    def test_who_is_being_served_is_no_newcomer(self) -> None:
+    def test_a_tenant_with_running_jobs_gets_the_next_turn(self) -> None:
         self._ask("A", 3)
         for _each in range(3):
             self._claim()
@@ -223,7 +223,7 @@ class PassingBy(base.JobsMixin):
         self.assertEqual("ot3", self._claim_but("A"))
         self.assertEqual("ot2", self._claim_but("A"))
 
-    def test_what_is_not_due_is_passed_by_as_well(self) -> None:
+    def test_jobs_that_wait_for_a_retry_are_passed_by(self) -> None:
         self._fill("A", 50)
         self.insert_one(
             source_tenant_id="B",

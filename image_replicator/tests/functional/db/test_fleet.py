@@ -78,7 +78,7 @@ class Regions(base.JobsMixin):
             ["there", "there"], self._claimed(self.queue.claim_canceled)
         )
 
-    def test_what_is_lost_is_taken_from_the_lost_anywhere(self) -> None:
+    def test_expired_jobs_of_all_regions_are_released(self) -> None:
         self.jobs.create(base.new_job(destination_region_id="there"))
         _job, claim = self.queue.claim_next("lost")
         self.change(claim.job_id, lease_expires_at=base.LONG_AGO)
@@ -136,7 +136,7 @@ class Workers(base.JobsMixin):
         self.assertTrue(0 <= silent < base.PATIENCE, silent)
         self.assertEqual(silent_one.started_at, worker.started_at)
 
-    def test_what_each_works_on(self) -> None:
+    def test_the_jobs_of_each_worker(self) -> None:
         for worker_id in ("a", "b", "idle"):
             self.workers.register(self._worker(worker_id))
         for _each in range(6):

@@ -77,7 +77,7 @@ class Creating(base.JobsMixin):
                         exception.DuplicateJob, self.jobs.create, new
                     )
 
-    def test_what_makes_a_copy_another(self) -> None:
+    def test_the_columns_that_make_a_copy_another(self) -> None:
         values = {"source_image_id": "image"}
         self.jobs.create(base.new_job(**values))
         for name in (
@@ -244,7 +244,7 @@ class Working(base.JobsMixin):
         self.assertIsNone(job.bytes_per_second)
         self.assertEqual(100, job.copy_progress)
 
-    def test_what_did_not_end_well_has_no_speed(self) -> None:
+    def test_an_attempt_that_failed_has_no_rate(self) -> None:
         for end in (
             lambda claim: self.owned.fail(
                 claim, ErrorCode.DESTINATION_QUOTA_EXCEEDED, "No room is left."

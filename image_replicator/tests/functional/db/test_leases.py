@@ -151,7 +151,7 @@ class LeasesMixin(base.JobsMixin):
         self.assertEqual([claim], self.queue.release_expired("second", []))
         return claim
 
-    def test_who_claims_it_again_is_fenced_off_from_before(self) -> None:
+    def test_a_lost_claim_stays_void_after_later_claims(self) -> None:
         """A lost claim does not become valid through a later one."""
         lost = [self._lose(self._claimed())]
         self.jobs.request_cancel(lost[0].job_id)
@@ -169,7 +169,7 @@ class LeasesMixin(base.JobsMixin):
         self.assertEqual(1, job.attempts)
         self.owned.finish_cancel(claim)
 
-    def test_who_works_on_it_does_not_lose_it_to_itself(self) -> None:
+    def test_a_worker_does_not_release_its_running_jobs(self) -> None:
         claim = self._claimed()
         self._let_expire(claim)
         self.assertEqual(
@@ -177,7 +177,7 @@ class LeasesMixin(base.JobsMixin):
         )
         self.assertEqual([claim], self.queue.release_expired("first", []))
 
-    def test_what_is_over_has_none(self) -> None:
+    def test_an_ended_job_has_no_lease(self) -> None:
         claim = self._claimed()
         self.owned.finish(claim, 1000, 99, base.VERIFICATION)
         self.assertIsNone(self.read(claim.job_id)["lease_expires_at"])

@@ -161,14 +161,14 @@ class Admission(base.JobsMixin):
         self.assertEqual(3, len(self.all_ids()))
         self._ask(4)
 
-    def test_what_is_over_does_not_count(self) -> None:
+    def test_finished_jobs_do_not_count(self) -> None:
         for status in JobStatus:
             self.insert_one(status=status)
         active = len(ACTIVE)
         self.assertRaises(exception.TooManyJobs, self._ask, active)
         self._ask(active + 1)
 
-    def test_nor_do_others_jobs(self) -> None:
+    def test_jobs_of_other_tenants_do_not_count(self) -> None:
         for tenant in ("A", "B"):
             self._ask(1, source_tenant_id=tenant, destination_tenant_id="C")
         self._ask(1, source_tenant_id="C")
@@ -183,7 +183,7 @@ class Admission(base.JobsMixin):
         self.assertEqual(before, self.read(job_id))
         self.jobs.request_retry(job_id, 2)
 
-    def test_what_cannot_be_run_is_not_too_much(self) -> None:
+    def test_an_active_job_is_a_conflict_before_the_limit(self) -> None:
         job_id = self._ask(1)
         self.assertRaises(
             exception.Conflict, self.jobs.request_retry, job_id, 1
@@ -225,7 +225,7 @@ class LeftBehind(base.JobsMixin):
             self.assertEqual(sorted(ids), sorted(self._found()))
             self.assertEqual(5, len(set(self._found(5))))
 
-    def test_what_cannot_be_removed_does_not_stand_before_the_rest(
+    def test_images_that_stay_do_not_delay_the_others(
         self,
     ) -> None:
         ids = {
@@ -246,7 +246,7 @@ class LeftBehind(base.JobsMixin):
             sorted(self._found(destination_regions=["here", "there"])),
         )
 
-    def test_what_is_swept_is_forgotten(self) -> None:
+    def test_a_removed_image_is_cleared_from_its_row(self) -> None:
         job_id = self._left()
         (job,) = self.leftovers.find(1)
         self.leftovers.record_removed(job)
@@ -279,7 +279,7 @@ class LeftBehind(base.JobsMixin):
         purged = self.jobs.purge(datetime.timedelta(days=1), 10)
         self.assertEqual((1, {kept}), (purged, self.all_ids()))
 
-    def test_whom_a_job_answers_for(self) -> None:
+    def test_the_images_that_jobs_name(self) -> None:
         self._left(reserved_image_id="reserved", destination_image_id=None)
         self._left(
             status=JobStatus.REPLICATED,

@@ -52,7 +52,7 @@ class Limits(base.JobsMixin):
         for job_id in self.all_ids():
             self.assertIsNone(self.read(job_id)["slot"])
 
-    def test_what_is_named_and_what_is_not(self) -> None:
+    def test_limits_of_named_and_other_regions(self) -> None:
         self._ask(*["ot2", "ot3", "ot4"] * 4)
         cases = (
             ({"ot2": 2}, {"ot2": 2, "ot3": 4, "ot4": 4}),

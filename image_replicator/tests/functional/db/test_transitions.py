@@ -218,7 +218,7 @@ class Transitions(base.JobsMixin):
             [events.StatusChange(job, None, job.status)], self.changes
         )
 
-    def test_what_is_taken_from_a_lost_worker_is_published(self) -> None:
+    def test_the_release_of_an_expired_job_is_published(self) -> None:
         claim = self._put(REPLICATING)
         self.change(claim.job_id, lease_expires_at=base.LONG_AGO)
         self.queue.release_expired("another", [])

@@ -176,7 +176,7 @@ class Values(base.JobsMixin):
             self.owned.fail(claim, ErrorCode.SOURCE_FAILED, told)
             self.assertEqual(kept, self.jobs.get(claim.job_id).error_message)
 
-    def test_what_was_cut_is_not_what_it_begins_with(self) -> None:
+    def test_a_cut_value_does_not_match_its_beginning(self) -> None:
         """A tenant's id that is too long matches no other tenant's jobs."""
         self.insert_one(source_tenant_id="t" * 64)
         page = listing.Page(limit=9, tenant_id="t" * 65)

@@ -76,7 +76,7 @@ class TestClock(base.Galera):
             self.assertEqual(name, found.node)
             self.assertLess(abs(found.ahead - ahead), 1)
 
-    def test_what_is_tolerated_takes_no_job(self) -> None:
+    def test_a_tolerated_difference_expires_no_lease(self) -> None:
         self.assertEqual(TOLERANCE, clock.tolerance(self._conf("")))
         # Two nodes within the tolerance may differ by this much.
         right, other = self._set_clock(2 * TOLERANCE)

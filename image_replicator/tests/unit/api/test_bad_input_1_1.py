@@ -38,7 +38,7 @@ class TestCreate(test_bad_input.BadInputTestCase):
                 response, f"{key!r} is not known", "region_id_dst, name."
             )
 
-    def test_what_is_required_is_the_same(self) -> None:
+    def test_the_required_keys_are_the_same(self) -> None:
         response = self.post({"name": "x"}, headers=base.V1_1)
         self.assert_refused(response, "required")
 

@@ -70,7 +70,7 @@ class TestRegion(CreateTestCase):
             raise exception.Conflict("The region nowhere offers no images.")
         return wanted or "ot2"
 
-    def test_what_is_asked_for_is_where_the_copy_goes(self) -> None:
+    def test_the_requested_region_is_the_destination(self) -> None:
         for region in ("ot3", "ot1", "регион"):
             job = self.created(region_id_dst=region)
             self.assertEqual(region, job.destination_region_id)
@@ -102,7 +102,7 @@ class TestRegion(CreateTestCase):
 
 
 class TestName(CreateTestCase):
-    def test_what_is_asked_for_is_the_name_of_the_copy(self) -> None:
+    def test_the_requested_name_is_the_copys(self) -> None:
         for name in ("golden", "", "Убунту \uffee '\"\\", "x" * 255):
             job = self.created(name=name)
             self.assertEqual(name, job.destination_image_name)

@@ -80,7 +80,7 @@ class TestFactories(testtools.TestCase):
         request = webob.Request.blank("/v2/images", environ=base.environ())
         self.assertEqual(404, request.get_response(application).status_int)
 
-    def test_what_is_configured_beats_the_global_configuration(self) -> None:
+    def test_a_local_option_overrides_the_global_one(self) -> None:
         self.assertTrue(
             api.filter_factory(
                 {"config_file": "/nonexistent"}, config_file=self.write()

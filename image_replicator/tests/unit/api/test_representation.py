@@ -171,7 +171,7 @@ class TestError(RepresentationTestCase):
 
 
 class TestVerification(RepresentationTestCase):
-    def test_what_shows_that_the_copy_is_the_source(self) -> None:
+    def test_the_hashes_of_a_verified_copy(self) -> None:
         self.assert_shown(
             {
                 "verification": {

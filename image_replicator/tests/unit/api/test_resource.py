@@ -95,7 +95,7 @@ class TestRequestId(base.ApiTestCase):
             seen.add(request_id)
         self.assertEqual(10, len(seen))
 
-    def test_what_the_pipeline_chose_is_kept(self) -> None:
+    def test_the_pipelines_request_id_is_kept(self) -> None:
         request_id = f"req-{uuidutils.generate_uuid()}"
         caller = base.environ() | {"openstack.request_id": request_id}
         response = self.get("/jobs", caller=caller)
@@ -103,7 +103,7 @@ class TestRequestId(base.ApiTestCase):
             request_id, response.headers["X-Openstack-Request-Id"]
         )
 
-    def test_what_a_client_chose_is_not_taken_over(self) -> None:
+    def test_a_clients_request_id_is_not_used(self) -> None:
         response = self.get(
             "/jobs", headers={"X-Openstack-Request-Id": "req-forged"}
         )

@@ -73,7 +73,7 @@ class TestReferencePage(base.ApiTestCase):
         )
         self.assertEqual(_REFERENCE, response.body)
 
-    def test_what_later_versions_add_is_not_in_version_1_0(self) -> None:
+    def test_keys_of_later_versions_are_not_in_1_0(self) -> None:
         some_time = datetime.datetime(2026, 11, 23, 12)
         self.add_reference_job(
             destination_image_name="another",

@@ -96,7 +96,7 @@ class TestPaths(base.ApiTestCase):
         expected = {"job_id": "some-id"} if "{" in route.path else {}
         self.assertEqual(expected, variables)
 
-    def test_what_a_later_version_brought_is_nowhere_before(self) -> None:
+    def test_a_new_path_does_not_exist_in_older_versions(self) -> None:
         """An older version answers 404, not 405."""
         path = f"/jobs/{self.add_job()}/action"
         unknown = self.get("/nowhere")

@@ -29,7 +29,7 @@ class TestVersions(base.ApiTestCase):
         self.assertEqual("image-replicator 1.0", response.headers[_HEADER])
         self.assertEqual(_BOTH, response.headers["Vary"])
 
-    def test_what_is_asked_for_is_spoken(self) -> None:
+    def test_the_requested_version_is_used(self) -> None:
         for version in (
             "image-replicator 1.0",
             "IMAGE-REPLICATOR 1.0",
@@ -101,7 +101,7 @@ class TestVersions(base.ApiTestCase):
             self.assertEqual("image-replicator 1.0", response.headers[_HEADER])
             self.assertEqual(_HEADER, response.headers["Vary"])
 
-    def test_who_has_no_token_gets_the_same_in_every_version(self) -> None:
+    def test_the_401_is_the_same_in_every_version(self) -> None:
         for headers in ({}, {_HEADER: "image-replicator 1.1"}, {_HEADER: "x"}):
             response = self.get("/jobs", caller={}, headers=headers)
             self.assertEqual(401, response.status_int)

@@ -134,13 +134,13 @@ class TestOrphans(base.CommandTestCase):
         found = self._found("--region", "near", "--region", "far")
         self.assertEqual(2, len(found))
 
-    def test_what_a_job_answers_for_is_none(self) -> None:
+    def test_an_image_that_a_job_names_is_no_orphan(self) -> None:
         image_id = self._add(self.near)
         self._answer_for(image_id)
         self.assertEqual([], self._found("--remove"))
         self.assertIn(image_id, self.near.images)
 
-    def test_what_is_young_is_none(self) -> None:
+    def test_a_young_image_is_no_orphan(self) -> None:
         young = self._add(self.near, hours=23)
         old = self._add(self.near, hours=50)
         for hours, expected in (
@@ -179,7 +179,7 @@ class TestOrphans(base.CommandTestCase):
         self.assertEqual([unmarked], list(self.near.images))
         self.assertEqual({}, self.far.images)
 
-    def test_what_cannot_be_removed(self) -> None:
+    def test_an_orphan_that_cannot_be_removed(self) -> None:
         stays = self._add(self.far)
         goes = self._add(self.near)
         self.far.on("DELETE", "image", glances.saying(500))

@@ -205,7 +205,7 @@ class TestStatus(StatusTestCase):
 class TestKeystone(StatusTestCase):
     """The check asks Keystone, and shows its answers."""
 
-    def test_what_is_found(self) -> None:
+    def test_keystone_and_its_regions_are_found(self) -> None:
         result, details = self.check()[1]["Keystone"]
         self.assertEqual(SUCCESS, result)
         for word in ("replicator", "service", "admin", "ot1, ot2"):
@@ -232,7 +232,7 @@ class TestKeystone(StatusTestCase):
         )
         self.assert_found("Keystone", FAILURE, "timed out")
 
-    def test_what_answers_is_no_keystone(self) -> None:
+    def test_the_answers_are_not_those_of_keystone(self) -> None:
         self.keystone.body = b"<html>Welcome</html>"
         self.assert_found("Keystone", FAILURE)
 

@@ -61,7 +61,7 @@ class TestVocabulary(testtools.TestCase):
             {JobStatus.REPLICATED, JobStatus.CANCELED, JobStatus.ERROR}, FINAL
         )
 
-    def test_what_a_user_may_cancel(self) -> None:
+    def test_the_statuses_that_can_be_canceled(self) -> None:
         self.assertEqual(
             {JobStatus.REPLICATE_REQUESTED, JobStatus.REPLICATING}, CANCELABLE
         )

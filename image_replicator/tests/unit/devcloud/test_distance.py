@@ -70,7 +70,7 @@ class TestDelayLine(testtools.TestCase):
 
         self.assertEqual([b"one", b"two", b""], asyncio.run(pass_through()))
 
-    def test_what_has_no_room_waits(self) -> None:
+    def test_a_piece_without_room_waits(self) -> None:
         async def fill() -> tuple[bool, bool]:
             line = distance.DelayLine(0, 4)
             await line.put(b"1234")

@@ -198,7 +198,7 @@ class TestFaults(testtools.TestCase):
         self.assertEqual(1, len(changed))
         self.assertEqual(1, changed[0].bit_count())
 
-    def test_what_is_slow_comes_whole(self) -> None:
+    def test_slowed_messages_are_complete(self) -> None:
         self._harm(faults.Fault.SLOW_ANSWER)
         self.assertEqual((206, DATA), self._ask())
         self._assert_once(faults.Fault.SLOW_ANSWER)

@@ -85,7 +85,7 @@ class TestProxy(testtools.TestCase):
         self.relay.release(UPLOAD)
         self.assertEqual(WORDS, self._rest(client))
 
-    def test_what_is_held_too_long_is_cut(self) -> None:
+    def test_a_connection_held_too_long_is_cut(self) -> None:
         self.relay = self.useFixture(proxy.Proxy(self.upstream.port, 0.05))
         self.relay.pause()
         client = self._connect()

@@ -84,7 +84,7 @@ class TestCallUntilAvailable(AvailabilityTestCase):
         self.assertEqual(8, self.calls)
         self.assert_logged(away=1, back=1)
 
-    def test_what_waiting_cannot_help_is_raised(self) -> None:
+    def test_lasting_errors_are_raised_at_once(self) -> None:
         for error in (
             db_exc.DBDataError(),
             db_exc.DBDuplicateEntry(),

@@ -222,7 +222,7 @@ class TestCleaning(FinalizeTestCase):
             self.destination.count("DELETE", "image"),
         )
 
-    def test_what_is_refused_is_not_tried_again(self) -> None:
+    def test_a_refused_removal_is_not_repeated(self) -> None:
         self.create()
         for method in ("DELETE", "PATCH"):
             self.destination.on(method, "image", glances.saying(403))
@@ -230,7 +230,7 @@ class TestCleaning(FinalizeTestCase):
         self.assertEqual(IMAGE_ID, row.reserved_image_id)
         self.assertEqual(1, self.destination.count("DELETE", "image"))
 
-    def test_what_cannot_be_removed_is_swept_later(self) -> None:
+    def test_an_image_that_stays_is_swept_later(self) -> None:
         self.create()
         self.destination.on("DELETE", "image", glances.saying(500, b"Broken"))
         row = self.finalize(FAILED)
@@ -302,7 +302,7 @@ class TestCleaning(FinalizeTestCase):
         self.assertIn("Mine", row.error_message or "")
         self.assertEqual(IMAGE_ID, row.reserved_image_id)
 
-    def test_what_is_given_back_names_what_it_leaves(self) -> None:
+    def test_a_returned_job_names_the_image_that_it_left(self) -> None:
         self.create()
         self.destination.on("DELETE", "image", glances.saying(500))
         row = self.finalize(outcome.StopReason.SHUTDOWN)

@@ -278,7 +278,7 @@ class TestNumber(ParallelReaderTestCase):
 
 
 class TestFaults(ParallelReaderTestCase):
-    def test_what_one_reader_meets_ends_all(self) -> None:
+    def test_an_error_of_one_reader_ends_all(self) -> None:
         self.source.refusals = [ErrorCode.SOURCE_NOT_FOUND]
         error = self.assertRaises(
             exception.TransferError, self.all_of, self.new_reader(4)
@@ -356,7 +356,7 @@ class TestFaults(ParallelReaderTestCase):
         self.assert_over(reading)
         self.assertEqual("", self.logger.output)
 
-    def test_what_has_ended_is_not_broken_off(self) -> None:
+    def test_a_reader_that_has_ended_is_not_broken_off(self) -> None:
         reading = self.new_reader(1)
         self.all_of(reading)
         self.wait_until(lambda: not reading._threads[0].is_alive())

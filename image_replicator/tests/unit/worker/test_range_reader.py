@@ -66,7 +66,7 @@ class TestRangeReader(testtools.TestCase):
         self.assertEqual(DATA[10:2345], b"".join(self._reader(10, 2345)))
         self.assertEqual([(10, 2344)], self.source.asked)
 
-    def test_what_breaks_is_taken_up_at_the_missing_byte(self) -> None:
+    def test_a_broken_read_resumes_at_the_missing_byte(self) -> None:
         for broken_after in (1, 999, 1000, 1001, 9999):
             self.source.asked.clear()
             self.source.breaks = [broken_after]
@@ -119,7 +119,7 @@ class TestRangeReader(testtools.TestCase):
             self.waits,
         )
 
-    def test_what_is_no_failure_of_the_source_is_not_tried_again(self) -> None:
+    def test_errors_other_than_the_sources_are_not_retried(self) -> None:
         def fall_over() -> None:
             raise ZeroDivisionError
 
@@ -127,7 +127,7 @@ class TestRangeReader(testtools.TestCase):
         self.assertRaises(ZeroDivisionError, list, self._reader())
         self.assertEqual(1, len(self.source.asked))
 
-    def test_what_may_pass_is_tried_again(self) -> None:
+    def test_errors_that_may_pass_are_retried(self) -> None:
         codes = [
             ErrorCode.SOURCE_BUSY,
             ErrorCode.SOURCE_UNAVAILABLE,
@@ -139,7 +139,7 @@ class TestRangeReader(testtools.TestCase):
         self.assertEqual(DATA, b"".join(self._reader()))
         self.assertEqual(codes, self.failures)
 
-    def test_what_does_not_pass_is_not(self) -> None:
+    def test_errors_that_do_not_pass_are_not_retried(self) -> None:
         for code in (ErrorCode.SOURCE_NOT_FOUND, ErrorCode.SOURCE_FORBIDDEN):
             self.source.asked.clear()
             self.source.refusals = [code]
@@ -246,7 +246,7 @@ class TestRangeReader(testtools.TestCase):
         self.assertEqual([], list(self._reader(10, 10)))
         self.assertEqual([], self.source.asked)
 
-    def test_who_stops_in_between_has_the_bytes(self) -> None:
+    def test_the_offset_counts_the_bytes_read_before_a_stop(self) -> None:
         reading = self._reader(5)
         chunks = iter(reading)
         passed = next(chunks) + next(chunks)

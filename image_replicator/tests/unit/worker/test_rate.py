@@ -88,7 +88,7 @@ class TestLimiter(RateTestCase):
             sent += 100
         self.assertLessEqual(sent, 1000)
 
-    def test_what_is_sent_at_a_time_takes_a_quarter_of_a_second(self) -> None:
+    def test_a_piece_takes_a_quarter_of_a_second(self) -> None:
         limiter = rate.Limiter(1000, self.clock)
         self.assertEqual(250, limiter.piece(10_000))
         self.assertEqual(100, limiter.piece(100))

@@ -47,7 +47,7 @@ class TestPolicy(testtools.TestCase):
         self.assertIsNone(longest(ErrorCode.DESTINATION_UNREACHABLE, 5))
         self.assertIsNone(longest(ErrorCode.DESTINATION_UNREACHABLE, 6))
 
-    def test_what_may_pass(self) -> None:
+    def test_errors_that_may_pass(self) -> None:
         for code in (
             ErrorCode.SOURCE_UNREACHABLE,
             ErrorCode.SOURCE_READ_FAILED,
@@ -63,7 +63,7 @@ class TestPolicy(testtools.TestCase):
         ):
             self.assertEqual(4, longest(code, 1), code.word)
 
-    def test_what_trying_again_cannot_help(self) -> None:
+    def test_errors_that_do_not_pass(self) -> None:
         for code in (
             ErrorCode.SOURCE_NOT_FOUND,
             ErrorCode.SOURCE_FORBIDDEN,

@@ -52,7 +52,7 @@ class TestLeftoverSweeper(base.WorkerTestCase):
         self.stores.owned.fail(claim, ErrorCode.SOURCE_BUSY, "The words.")
         return job_id
 
-    def test_what_is_left_is_removed(self) -> None:
+    def test_left_images_are_removed(self) -> None:
         left = {self._leave(), self._leave()}
         self.new_job()
         self.sweeper.run()
@@ -69,7 +69,7 @@ class TestLeftoverSweeper(base.WorkerTestCase):
             self.sweeper.run()
             self.assertEqual(expected, len(self.removed))
 
-    def test_what_cannot_be_removed_does_not_stand_before_the_rest(
+    def test_images_that_stay_do_not_delay_the_others(
         self,
     ) -> None:
         left = [self._leave() for _ in range(5)]

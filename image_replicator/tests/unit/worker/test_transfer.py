@@ -169,7 +169,7 @@ class TestCopy(TransferTestCase):
             self.destination.seen,
         )
 
-    def test_what_an_earlier_attempt_left_is_removed_first(self) -> None:
+    def test_an_earlier_attempts_image_is_removed_first(self) -> None:
         self.new_job()
         _job, claim = self.claim()
         left = "0f5c9d4e-3a8a-4d0e-8a1e-0d6a4f3f2b10"

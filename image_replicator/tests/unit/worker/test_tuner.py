@@ -134,7 +134,7 @@ class TestTuner(TunerTestCase):
         tuned.observe(200.0, 0.9, 40, LATE)
         self.assertEqual(80, tuned.streams)
 
-    def test_what_did_not_pay_is_tried_again_ever_later(self) -> None:
+    def test_growth_that_did_not_pay_is_tried_ever_later(self) -> None:
         tuned = self.new_tuner(0.07, most=40)
         tuned.observe(100.0, 0.9, 20, LATE)
         for seconds in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0):
@@ -147,7 +147,7 @@ class TestTuner(TunerTestCase):
             tuned.observe(100.0, 0.9, 20, LATE)
             self.assertEqual(40, tuned.streams)
 
-    def test_what_has_paid_is_tried_again_soon(self) -> None:
+    def test_growth_that_paid_is_tried_again_soon(self) -> None:
         tuned = self.new_tuner(0.07, most=80)
         tuned.observe(100.0, 0.9, 20, LATE)
         self._disappoint(tuned, 100.0)

@@ -90,19 +90,19 @@ class TestVerification(test_transfer.TransferTestCase):
 
         self.destination.on("PUT", "file", store)
 
-    def test_what_is_read_back_must_be_the_same(self) -> None:
+    def test_the_stored_data_must_be_the_same(self) -> None:
         self.destination.algorithm = "sha256"
         self._store(self._flipped())
         self.begin()
         self.assert_fails("verification_failed")
 
-    def test_what_is_read_back_must_be_whole(self) -> None:
+    def test_the_stored_data_must_be_complete(self) -> None:
         self.destination.algorithm = "sha256"
         self.destination.on("GET", "file", glances.saying(200, DATA[:-1]))
         self.begin()
         self.assertRaises(exception.TransferError, self.copy.run)
 
-    def test_what_cannot_be_read_back_is_no_mismatch(self) -> None:
+    def test_data_that_cannot_be_read_back_is_no_mismatch(self) -> None:
         self.destination.algorithm = "sha256"
         self.destination.on("GET", "file", glances.saying(503))
         self.begin()

@@ -85,7 +85,7 @@ class TestSweep(test_worker.WorkerProcessTestCase):
         self.set(retry_max_delay=0.05)
         self.worker = worker.Worker(self.conf, self.stores, self.session)
 
-    def test_what_a_job_left_is_removed_once_that_is_possible(self) -> None:
+    def test_a_left_image_is_removed_once_that_is_possible(self) -> None:
         self.destination.on("PUT", "file", glances.saying(413))
         self.destination.on("DELETE", "image", glances.saying(500))
         job_id = self.new_job()
@@ -154,7 +154,7 @@ class TestOutage(test_worker.WorkerProcessTestCase):
 
         self.useFixture(fixtures.MockPatchObject(store, method_name, ask))
 
-    def test_what_asks_nothing_does_not_take_it_for_over(self) -> None:
+    def test_a_duty_without_a_call_does_not_end_an_outage(self) -> None:
         """An idle worker makes no call, so it cannot know the database."""
         self.start()
         self.away.set()
@@ -309,7 +309,7 @@ class TestLeases(test_worker.WorkerProcessTestCase):
 
 
 class TestCopies(test_worker.WorkerProcessTestCase):
-    def test_what_shows_that_they_are_whole_is_kept(self) -> None:
+    def test_the_hashes_of_a_copy_are_kept(self) -> None:
         job_id = self.new_job()
         self.start()
         row = self.wait_for(job_id, "replicated", "error")

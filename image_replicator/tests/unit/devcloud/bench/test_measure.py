@@ -46,7 +46,7 @@ class TestCase(testtools.TestCase):
         )
         return ran
 
-    def test_who_begins_changes(self) -> None:
+    def test_the_order_changes_each_turn(self) -> None:
         self.assertEqual(
             ["ours", "theirs", "theirs", "ours", "ours", "theirs"],
             self._take_turns(3),

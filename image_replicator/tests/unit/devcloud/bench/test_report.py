@@ -39,7 +39,7 @@ class TestReport(testtools.TestCase):
         for line in self._table().splitlines():
             self.assertLessEqual(len(line), 79, line)
 
-    def test_what_was_measured_has_median_and_spread(self) -> None:
+    def test_a_result_has_median_and_spread(self) -> None:
         (line,) = (
             line
             for line in self._table().splitlines()

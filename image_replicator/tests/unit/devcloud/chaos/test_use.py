@@ -57,7 +57,7 @@ class TestWatch(testtools.TestCase):
             watch.sample()
         return list(watch.violations())
 
-    def test_what_varies_does_not_grow(self) -> None:
+    def test_a_resource_that_varies_does_not_grow(self) -> None:
         sample = {
             "MiB of memory": 80.0,
             "threads": 12.0,
