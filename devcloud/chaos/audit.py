@@ -60,9 +60,9 @@ _LOG: Final = sa.Table(
     mysql_charset="utf8mb4",
 )
 
-#: The database's clock. In MariaDB it is that of the moment in which the row
-#: is written, when whoever wrote to the same row before has committed, on
-#: whichever node of a cluster; elsewhere of the begin of the statement.
+#: The database's clock. In MariaDB it is the time at which the row is written,
+#: which is after the commit of the write before to the same row, on any node
+#: of a cluster. In other databases it is the begin of the statement.
 _NOW: Final = {
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
     "mysql": "CONVERT_TZ(SYSDATE(6), 'SYSTEM', '+00:00')",
@@ -154,8 +154,8 @@ def _insert(dialect: str, event: str | None = None) -> str:
         },
     }
     if dialect == "mysql":
-        # The nodes of a cluster number rows each for itself, and when a node
-        # comes or goes, anew.
+        # Each node of a cluster numbers rows by itself, and the numbers change
+        # when a node joins or leaves.
         values["seq"] = "UUID_SHORT()"
     columns = ", ".join(values)
     return (

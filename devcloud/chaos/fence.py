@@ -69,7 +69,7 @@ class Step:
 
     @property
     def owner(self) -> str | None:
-        """The worker that owned the job, if the job was not over."""
+        """The owner before the write; None if the job was over."""
         return None if self.old.status in FINAL else self.old.worker_id
 
     @property

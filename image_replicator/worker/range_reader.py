@@ -147,7 +147,7 @@ class RangeReader:
     def _count_short_end(self, ended: bool, advanced: bool) -> None:
         """Count downloads in a row that the source ends at the same byte.
 
-        :param ended: whether the source ended the last one in good order.
+        :param ended: whether the source ended the last one without an error.
         :param advanced: whether it had a byte.
         """
         if not ended:

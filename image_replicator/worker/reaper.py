@@ -51,8 +51,8 @@ class StalledJobReaper:
     def run(self, running: Collection[str]) -> None:
         """Release expired jobs, if it is time to.
 
-        :param running: the ids of the jobs that this worker works on. It
-            takes none of them from itself, whatever their leases say.
+        :param running: the ids of the jobs that this worker works on. They are
+            not released, even if their leases have expired.
         :raises DBError: if the database cannot be used.
         """
         if not self._interval.is_over():

@@ -57,7 +57,7 @@ class Registration:
             self._registry.forget_silent(_FORGOTTEN_AFTER)
 
     def unregister(self) -> None:
-        """Remove the worker from the list, as it ends in good order.
+        """Remove the worker from the list, as it ends normally.
 
         :raises DBError: if the database cannot be used.
         """
