@@ -89,6 +89,11 @@ def is_web_page(reply: requests.Response) -> bool:
     return reply.headers.get("Content-Type", "").startswith("text/html")
 
 
+def is_json(reply: requests.Response) -> bool:
+    """Tell whether a reply is JSON, by its headers."""
+    return reply.headers.get("Content-Type", "").startswith("application/json")
+
+
 def tls_failure(error: BaseException) -> str | None:
     """Return why no TLS connection can be made, in a few words.
 

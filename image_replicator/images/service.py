@@ -122,10 +122,18 @@ class ImageService:
         """
         try:
             parsed: Any = reply.json()
-            if isinstance(parsed, dict) and parsed.keys() >= set(keys):
-                return parsed
         except (ValueError, RecursionError) as error:
             LOG.warning("No JSON from %s: %s", self.region, error)
+            if recognition.is_json(reply):
+                # Bytes of it were lost on the way, which may not happen again.
+                raise self.error(
+                    Kind.FAILED,
+                    f"The image service of region {self.region} sent an "
+                    "answer that is not whole.",
+                ) from error
+        else:
+            if isinstance(parsed, dict) and parsed.keys() >= set(keys):
+                return parsed
         raise self.error(
             Kind.NOT_IMAGE_SERVICE,
             "Another service stands where the image service of region "

@@ -69,6 +69,18 @@ class TestErrors(test_images_client.ClientTestCase):
             )
             self.assertIn("it showed no image", error.message)
 
+    def test_an_answer_that_lost_bytes_may_pass(self) -> None:
+        for body in (b'{"id": "8c7f', b"", b'{"id": "\xff'):
+            self.glance.on(
+                "GET",
+                "image",
+                glances.saying(200, body, Content_Type="application/json"),
+            )
+            error = self._assert_fails(
+                "destination_failed", self.images.show, ID
+            )
+            self.assertIn("not whole", error.message)
+
     def test_a_web_page_is_no_image_service_s(self) -> None:
         page = b"<h1>Welcome</h1>"
         for method, kind, call, arguments in (
