@@ -44,6 +44,9 @@ class TestNodes(base.Galera):
     def setUp(self) -> None:
         super().setUp()
         run(self.urls[0], "CREATE TABLE things (id INT PRIMARY KEY)")
+        self.addCleanup(run, self.urls[0], "DROP TABLE things")
+        # Before that, the cluster is whole again.
+        self.addCleanup(self.cluster.make_good)
         self.node = self.cluster.nodes[1]
 
     def _add(self, thing: int) -> None:
