@@ -170,16 +170,25 @@ for entry_point in package.entry_points:
 class TestStyle(testtools.TestCase):
     """Rules on the code that no linter checks, tests and tools included."""
 
-    def parsed(self) -> Iterator[tuple[str, ast.Module]]:
-        """Yield the path and the tree of each module."""
+    def parsed(self) -> Iterator[tuple[str, str, ast.Module]]:
+        """Yield the path, the text and the tree of each module."""
         for package in ("image_replicator", "devcloud", "tools"):
             for path in sorted((ROOT / package).rglob("*.py")):
-                yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+                text = path.read_text()
+                yield str(path.relative_to(ROOT)), text, ast.parse(text)
+
+    def test_no_module_has_more_than_400_lines(self) -> None:
+        long = [
+            path
+            for path, text, _tree in self.parsed()
+            if len(text.splitlines()) > 400
+        ]
+        self.assertEqual([], long)
 
     def test_no_function_has_more_than_50_lines(self) -> None:
         long = [
             f"{path}:{node.lineno} {node.name}"
-            for path, tree in self.parsed()
+            for path, _text, tree in self.parsed()
             for node in ast.walk(tree)
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             and (node.end_lineno or node.lineno) - node.lineno >= 50
@@ -192,7 +201,7 @@ class TestStyle(testtools.TestCase):
         )
         questions = [
             f"{path}: {text}"
-            for path, tree in self.parsed()
+            for path, _text, tree in self.parsed()
             for node in ast.walk(tree)
             if isinstance(node, explained)
             and (text := ast.get_docstring(node))

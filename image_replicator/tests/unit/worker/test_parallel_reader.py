@@ -29,6 +29,7 @@ from image_replicator.errors import ErrorCode
 from image_replicator.tests.unit.worker import base
 from image_replicator.tests.unit.worker import sources
 from image_replicator.worker import parallel_reader
+from image_replicator.worker import pieces
 from image_replicator.worker import range_reader
 from image_replicator.worker import tuner
 
@@ -40,9 +41,9 @@ class ParallelReaderTestCase(testtools.TestCase):
         super().setUp()
         self.logger = self.useFixture(fixtures.FakeLogger())
         for module, name, value in (
-            (parallel_reader, "_LEAST_PIECE", 1000),
-            (parallel_reader, "_FIRST_PIECE", 7000),
-            (parallel_reader, "_SINGLE_AHEAD", 20_000),
+            (pieces, "_LEAST_PIECE", 1000),
+            (pieces, "_FIRST_PIECE", 7000),
+            (pieces, "_SINGLE_AHEAD", 20_000),
             (range_reader, "_FIRST_WAIT", 0.0),
         ):
             self.useFixture(

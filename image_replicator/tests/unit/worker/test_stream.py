@@ -24,7 +24,7 @@ from image_replicator import exception
 from image_replicator.errors import ErrorCode
 from image_replicator.tests.unit.worker import base
 from image_replicator.tests.unit.worker import sources
-from image_replicator.worker import parallel_reader
+from image_replicator.worker import pieces
 from image_replicator.worker import range_reader
 from image_replicator.worker import rate
 from image_replicator.worker import reserve
@@ -43,8 +43,8 @@ class StreamTestCase(testtools.TestCase):
         super().setUp()
         self.useFixture(fixtures.FakeLogger())
         for module, name, value in (
-            (parallel_reader, "_LEAST_PIECE", 5000),
-            (parallel_reader, "_FIRST_PIECE", 5000),
+            (pieces, "_LEAST_PIECE", 5000),
+            (pieces, "_FIRST_PIECE", 5000),
             (range_reader, "_FIRST_WAIT", 0.0),
             (reserve, "_LEAST", HELD),
         ):
