@@ -93,7 +93,7 @@ class TestFailures(base.CloudTestCase):
         self._assert_failed_cleanly(job_id, "destination_unreachable")
 
     def test_the_destination_does_not_answer_the_upload(self) -> None:
-        """The image may be complete by then, but is removed nevertheless."""
+        """The image is looked at, and as it is whole it is kept."""
         relay = self.relay("ot2")
         relay.hold_after(1_000_000, UPLOAD)
         job_id = self._begin(transfer={"upload_response_timeout": 1})
@@ -101,10 +101,15 @@ class TestFailures(base.CloudTestCase):
         relay.pause(DOWNLOAD)
         relay.release(UPLOAD)
         self.assertTrue(relay.wait_until_held(direction=DOWNLOAD))
-        # The second connection shows that the worker cleans up.
+        # The worker looks at the image over a second connection.
         self.assertTrue(relay.wait_until_held(2, DOWNLOAD))
         relay.release()
-        self._assert_failed_cleanly(job_id, "destination_unreachable")
+        job = self.wait_for(job_id, "replicated", "error")
+        self.assertEqual("replicated", job["status"])
+        self.assertEqual(
+            {job["destination_image_id"]},
+            set(self.images_in("ot2")) - self.before,
+        )
 
     def test_the_destination_s_limits(self) -> None:
         """It allows 128 properties; the source had a higher limit."""
