@@ -16,10 +16,9 @@ from typing import Final
 
 from oslo_config import cfg
 
-GROUP: Final = "api"
+from image_replicator.conf import types
 
-#: The longest time that an option can have, in seconds.
-_DAY: Final = 24 * 3600.0
+GROUP: Final = "api"
 
 OPTS: Final = [
     cfg.URIOpt(
@@ -46,7 +45,7 @@ the request has no ``limit``. Lower it when listings weigh on the database.
         "destination_timeout",
         default=5.0,
         min=0.1,
-        max=_DAY,
+        max=types.DAY,
         help="""
 Seconds that the image service of the destination region may take to show
 that it is up before a copy is refused. It is asked every few seconds at most,

@@ -15,13 +15,11 @@
 from typing import Final
 
 from oslo_config import cfg
+from oslo_utils import units
+
+from image_replicator.conf import types
 
 GROUP: Final = "transfer"
-
-#: The longest time that an option can have, in seconds.
-_DAY: Final = 24 * 3600.0
-
-_MEBIBYTE: Final = 1024 * 1024
 
 OPTS: Final = [
     cfg.IntOpt(
@@ -55,8 +53,8 @@ keep the source's image service from its other work.
     ),
     cfg.IntOpt(
         "window_size",
-        default=40 * _MEBIBYTE,
-        min=_MEBIBYTE,
+        default=40 * units.Mi,
+        min=units.Mi,
         help="""
 Bytes of one image that streams may read ahead of the upload, in memory. Raise
 it for links so long and fat that copies do not fill them.
@@ -66,7 +64,7 @@ it for links so long and fat that copies do not fill them.
         "chunk_size",
         default=128 * 1024,
         min=16 * 1024,
-        max=64 * _MEBIBYTE,
+        max=64 * units.Mi,
         help="""
 Bytes that are read from the source at a time. There is hardly a reason to
 change it.
@@ -76,7 +74,7 @@ change it.
         "connect_timeout",
         default=30.0,
         min=0.1,
-        max=_DAY,
+        max=types.DAY,
         help="""
 Seconds that connecting to an image service may take, and that one chunk may
 take to be sent. Raise it when copies to regions that are far away or under
@@ -87,7 +85,7 @@ load fail for want of a connection.
         "read_timeout",
         default=60.0,
         min=0.1,
-        max=_DAY,
+        max=types.DAY,
         help="""
 Seconds without a byte after which a connection to the source is given up, and
 reading is taken up again over another. Raise it when the source's store takes
@@ -109,7 +107,7 @@ count. Lower it where links are slower than that.
         "min_rate_period",
         default=300.0,
         min=1.0,
-        max=_DAY,
+        max=types.DAY,
         help="""
 Seconds of waiting for the source over which ``min_rate`` is measured; twice
 ``read_timeout`` where that is more. Raise it when copies should wait for a
@@ -120,7 +118,7 @@ source that is slow for longer.
         "upload_response_timeout",
         default=900.0,
         min=1.0,
-        max=_DAY,
+        max=types.DAY,
         help="""
 Seconds that the destination may take to answer after it was sent the last
 byte. Some stores work for minutes before they do; raise it when copies of

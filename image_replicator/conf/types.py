@@ -10,12 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Types of options that oslo.config does not have."""
+"""Types and bounds of options that oslo.config does not have."""
 
 from typing import Any
 from typing import Final
 
 from oslo_config import types
+
+#: The longest time that an option can have, in seconds.
+DAY: Final = 24 * 3600.0
 
 #: The most characters of a region's name that the database can store.
 _MAX_LENGTH: Final = 255

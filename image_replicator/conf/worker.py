@@ -16,15 +16,11 @@ import socket
 from typing import Final
 
 from oslo_config import cfg
+from oslo_utils import units
 
 from image_replicator.conf import types
 
 GROUP: Final = "worker"
-
-#: The longest time that an option can have, in seconds.
-_DAY: Final = 24 * 3600.0
-
-_MEBIBYTE: Final = 1024 * 1024
 
 OPTS: Final = [
     cfg.Opt(
@@ -94,8 +90,8 @@ limit. Set it where other traffic needs room on the worker's network.
     ),
     cfg.IntOpt(
         "buffer_size",
-        default=160 * _MEBIBYTE,
-        min=_MEBIBYTE,
+        default=160 * units.Mi,
+        min=units.Mi,
         help="""
 Bytes of all images together that a worker process may have in memory; each of
 ``concurrency`` copies gets its share. Lower it when workers run short of
@@ -106,7 +102,7 @@ memory.
         "poll_interval",
         default=0.25,
         min=0.05,
-        max=_DAY,
+        max=types.DAY,
         help="""
 Seconds at most between two looks for a new job while a worker has room for
 one; after a job they are closer together. Raise it when many workers with
@@ -118,7 +114,7 @@ they begin.
         "lease_time",
         default=60.0,
         min=2.0,
-        max=_DAY,
+        max=types.DAY,
         help="""
 Seconds without a sign of life, by the database's clock, after which a
 worker's jobs are taken over by others. A worker gives a sign once every
@@ -130,7 +126,7 @@ is away for longer; all workers must have the same.
         "progress_interval",
         default=1.0,
         min=0.1,
-        max=_DAY,
+        max=types.DAY,
         help="""
 Seconds between two writes of a running copy's progress, which also renew
 its lease; at most half of ``lease_time``. Raise it when many running copies
@@ -141,7 +137,7 @@ they cancel runs that much longer.
     cfg.FloatOpt(
         "reaper_interval",
         min=0.1,
-        max=_DAY,
+        max=types.DAY,
         sample_default="<half of lease_time>",
         help="""
 Seconds between two looks of a worker for jobs whose lease has run out; at
@@ -152,7 +148,7 @@ over sooner.
     cfg.FloatOpt(
         "registration_interval",
         min=0.1,
-        max=_DAY,
+        max=types.DAY,
         sample_default="<a quarter of lease_time>",
         help="""
 Seconds between two signs of life of a worker in the list that
@@ -175,7 +171,7 @@ the image services fail often.
         "retry_delay",
         default=5.0,
         min=0.0,
-        max=_DAY,
+        max=types.DAY,
         help="""
 Seconds, about, before a copy that failed is begun a second time; each further
 wait is twice as long. Raise it when an image service that comes back is run
@@ -186,7 +182,7 @@ over by copies that waited for it.
         "retry_max_delay",
         default=300.0,
         min=0.0,
-        max=_DAY,
+        max=types.DAY,
         help="""
 Seconds that no wait between two attempts exceeds. Lower it when copies should
 go on sooner after a long outage.
@@ -196,7 +192,7 @@ go on sooner after a long outage.
         "graceful_timeout",
         default=60.0,
         min=0.0,
-        max=_DAY,
+        max=types.DAY,
         help="""
 Seconds that running copies may go on after SIGTERM. Those that are not done
 by then are stopped, cleaned up and given back for another worker. Keep it
