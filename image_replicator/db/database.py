@@ -62,6 +62,7 @@ class Database:
         self._facade = enginefacade.transaction_context()
         self._facade.configure(**_options(conf))
         self._facade.append_on_engine_create(_prepare_sqlite)
+        self._facade.append_on_engine_create(galera.close_lost)
         if conf.database.mysql_wsrep_sync_wait is None:
             self._facade.append_on_engine_create(galera.wait_for_commits)
 

@@ -33,6 +33,9 @@ SHOW_WSREP: Final = "SHOW VARIABLES LIKE 'wsrep_on'"
 #: only after it has applied all earlier commits.
 _SYNC_WAIT: Final = 1 | 2 | 4
 
+#: What MariaDB calls an error of a COMMIT.
+_NO_COMMIT: Final = 1180
+
 
 def wait_for_commits(engine: sa.Engine) -> None:
     """Let each transaction see the earlier commits of all nodes.
@@ -45,6 +48,27 @@ def wait_for_commits(engine: sa.Engine) -> None:
     """
     if engine.dialect.name in ("mysql", "mariadb"):
         sa.event.listen(engine, "connect", _set_sync_wait)
+
+
+def close_lost(engine: sa.Engine) -> None:
+    """Close the connection to a node that fails to commit.
+
+    The node has lost the others, and would refuse the rollback as well, which
+    the pool would log with a traceback. oslo.db knows how such a node answers
+    other statements.
+    """
+    if engine.dialect.name not in ("mysql", "mariadb"):
+        return
+    dialect = engine.dialect
+    is_disconnect = dialect.is_disconnect
+
+    def is_lost(error: Any, connection: Any, cursor: Any) -> bool:
+        code = next(iter(error.args), None)
+        return code == _NO_COMMIT or is_disconnect(error, connection, cursor)
+
+    # An event of SQLAlchemy's would come too late: oslo.db listens to it
+    # already, and raises the error as it is.
+    dialect.is_disconnect = is_lost  # type: ignore[assignment, method-assign]
 
 
 def is_node(row: Any) -> bool:

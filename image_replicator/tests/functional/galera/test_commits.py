@@ -15,16 +15,20 @@
 
 import collections
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
 
+import fixtures
 import pymysql
 from oslo_db import exception as db_exc
 
+from devcloud import galera_node
 from devcloud import ports
 from image_replicator import exception
+from image_replicator.db import errors
 from image_replicator.db import migration
 from image_replicator.db import stores
 from image_replicator.jobs import JobStatus
@@ -120,3 +124,20 @@ class TestLostNode(base.Galera):
         node.reconnect()
         node.wait_until_serves(True)
         self.assertEqual(job_id, opened.jobs.get(job_id).id)
+
+    def test_a_commit_on_a_lost_node_closes_the_connection(self) -> None:
+        """Else a traceback would be logged when it is returned to the pool."""
+        node = self.cluster.nodes[1]
+        opened = self.new_stores(self.urls[1])
+        migration.upgrade(opened.database.engine)
+        logger = self.useFixture(fixtures.FakeLogger(level=logging.ERROR))
+        error = self.assertRaises(db_exc.DBError, self._lose, opened, node)
+        self.assertIn("Primary", str(error))
+        self.assertTrue(errors.is_temporary(error))
+        self.assertEqual("", logger.output)
+
+    def _lose(self, opened: stores.Stores, node: galera_node.Node) -> None:
+        """Commit through a node that is about to lose the others."""
+        with opened.database.writer() as connection:
+            connection.execute(db_base.JOBS.insert(), db_base.row())
+            node.cut_off()
