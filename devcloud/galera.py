@@ -95,6 +95,18 @@ class Cluster(fixtures.Fixture):
                 raise process.ProcessError(self.nodes[0].log_tail())
             time.sleep(_LOOK)
 
+    def wait_until_given_up(self, lost: Node) -> None:
+        """Wait until the other nodes go on without one of them.
+
+        :raises process.ProcessError: with the end of a log, when they do not
+        """
+        other = next(node for node in self.nodes if node is not lost)
+        deadline = time.monotonic() + _PATIENCE
+        while other.status("wsrep_cluster_size") != str(SIZE - 1):
+            if time.monotonic() > deadline:
+                raise process.ProcessError(other.log_tail())
+            time.sleep(_LOOK)
+
     def _is_whole(self) -> bool:
         """Tell whether all nodes serve, and agree on the members.
 

@@ -34,7 +34,9 @@ Image = Mapping[str, Any]
 
 #: The errors of these runs that end a job before its last attempt: bits are
 #: flipped, and Glance may refuse to remove an image.
-_EARLY_ERRORS: Final = frozenset({"verification_failed", "cleanup_failed"})
+_EARLY_ERRORS: Final = frozenset(
+    {"verification_failed", "source_damaged", "cleanup_failed"}
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -199,6 +199,8 @@ class Galera(Store):
                 victim.cut_off()
             case _:
                 victim.halt()
+        # What is over before that is no loss of a node.
+        self.cluster.wait_until_given_up(victim)
 
     def end_outage(self) -> None:
         self.cluster.make_good()
