@@ -15,6 +15,8 @@
 import contextlib
 import os
 import pathlib
+import sqlite3
+import time
 from collections.abc import Iterator
 from typing import Any
 from typing import Final
@@ -35,6 +37,9 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds for which a connection to SQLite waits for another's write.
 _SQLITE_BUSY_TIMEOUT: Final = 30
+
+#: Seconds between two attempts to change the mode of an SQLite file.
+_SQLITE_PAUSE: Final = 0.05
 
 #: The charset of connections to MariaDB and MySQL.
 _CHARSET: Final = "utf8mb4"
@@ -211,4 +216,13 @@ def _wait_for_sqlite(connection: Any, record: Any) -> None:
 def _write_ahead(connection: Any, record: Any) -> None:
     # In this mode, readers and the one writer do not wait for each other. It
     # is stored in the file.
-    connection.execute("PRAGMA journal_mode = WAL")
+    deadline = time.monotonic() + _SQLITE_BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            # SQLite does not wait here for another process that is writing.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_SQLITE_PAUSE)

@@ -13,7 +13,9 @@
 """An SQLite file that several processes share."""
 
 import os
+import sqlite3
 import stat
+import threading
 
 import sqlalchemy as sa
 from oslo_db import exception as db_exc
@@ -42,6 +44,21 @@ class TestFile(base.SQLite):
                 .where(base.JOBS.c.status != "replicated")
             )
         self.assertEqual(0, unfinished)
+
+    def test_a_first_use_while_another_process_writes(self) -> None:
+        """SQLite itself does not wait before it changes the file's mode."""
+        path = sa.make_url(self.url).database
+        assert path
+        writer = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False
+        )
+        self.addCleanup(writer.close)
+        writer.execute("BEGIN IMMEDIATE")
+        end = threading.Timer(0.3, writer.execute, ["ROLLBACK"])
+        end.start()
+        self.addCleanup(end.join)
+        stores = self.new_stores()
+        self.assertRaises(exception.JobNotFound, stores.jobs.get, "job")
 
     def test_an_old_schema_is_the_operators_to_upgrade(self) -> None:
         migration.upgrade(self.new_engine(), "expand")
