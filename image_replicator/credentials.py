@@ -191,7 +191,9 @@ def _check_tls(group: str, values: Any) -> None:
         try:
             # Without a password OpenSSL would ask a terminal for it.
             context.load_cert_chain(
-                values.certfile, values.keyfile, password=""
+                values.certfile,
+                values.keyfile,
+                password="",  # nosec B106: empty, so no secret
             )
         except OSError as error:
             raise _refused(
