@@ -215,18 +215,6 @@ class TestMetadata(base.CloudTestCase):
             set(), {"cost_center", "billing_a", "billing_b"} & set(copy)
         )
 
-    def test_the_operator_drops_signatures(self) -> None:
-        image = self.cloud.images("ot1").create(
-            img_signature_hash_method="SHA-256", img_signature="abc", kept="y"
-        )
-        _job, copy = self._copy(
-            image, transfer={"signature_properties": "drop"}
-        )
-        self.assertEqual("y", copy["kept"])
-        self.assertEqual(
-            [], [name for name in copy if name.startswith("img_signature")]
-        )
-
     def _assert_refused_by_worker(self, job_id: str, name: str) -> None:
         job = self.wait_for(job_id, "replicated", "error")
         self.assertEqual("error", job["status"])
@@ -234,14 +222,6 @@ class TestMetadata(base.CloudTestCase):
         row = self.job_row(job_id)
         self.assertEqual("metadata_refused", row.error_code)
         self.assertIn(name, row.error_message)
-
-    def test_the_operator_refuses_signatures(self) -> None:
-        before = set(self.images_in("ot2"))
-        image = self.cloud.images("ot1").create(img_signature="abc")
-        job_id = self.ask_for_copy(image["id"])
-        self.start_worker(transfer={"signature_properties": "refuse"})
-        self._assert_refused_by_worker(job_id, "img_signature")
-        self.assertEqual(before, set(self.images_in("ot2")))
 
     def test_the_api_refuses_what_names_a_thing_of_one_region(self) -> None:
         for name, value in REFUSED.items():
