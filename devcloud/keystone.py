@@ -243,12 +243,6 @@ class Identity:
         }
         return self._create("project", values)
 
-    def set_tags(self, project_id: str, tags: Iterable[str]) -> None:
-        """Replace the tags of a project."""
-        self._client.put(
-            f"/projects/{project_id}/tags", json={"tags": list(tags)}
-        )
-
     def create_user(self, name: str, password: str | None = None) -> User:
         """Create a user in the default domain.
 
@@ -264,15 +258,10 @@ class Identity:
 
     def grant(self, user_id: str, project_id: str, role: str) -> None:
         """Give a user a role on a project."""
-        self._client.put(self._grant_path(user_id, project_id, role))
-
-    def revoke(self, user_id: str, project_id: str, role: str) -> None:
-        """Take a role on a project from a user."""
-        self._client.delete(self._grant_path(user_id, project_id, role))
-
-    def _grant_path(self, user_id: str, project_id: str, role: str) -> str:
         role_id = self._roles[role]
-        return f"/projects/{project_id}/users/{user_id}/roles/{role_id}"
+        self._client.put(
+            f"/projects/{project_id}/users/{user_id}/roles/{role_id}"
+        )
 
     def create_application_credential(
         self, user: User, project: str, unrestricted: bool = False
