@@ -21,6 +21,7 @@ from typing import Any
 from typing import Final
 
 from devcloud import fronts
+from devcloud import proxy
 from devcloud import services
 from devcloud.proxy import Direction
 from image_replicator.tests.functional.cloud import base
@@ -77,30 +78,80 @@ class TestSilence(base.CloudTestCase):
         self._copy_with_silence(self.useFixture(front))
 
 
+class LateAnswer:
+    """A front, and a proxy behind it that can hold Glance's answers.
+
+    :ivar proxy: between the front and Glance
+    """
+
+    def __init__(self, front: fronts.Front, behind: proxy.Proxy) -> None:
+        self._front = front
+        self.proxy = behind
+
+    @property
+    def url(self) -> str:
+        """The URL of the front."""
+        return self._front.url
+
+    def connect_to(self, upstream_port: int) -> None:
+        """Forward to a port of 127.0.0.1 through both."""
+        self.proxy.connect_to(upstream_port)
+        self._front.connect_to(self.proxy.port)
+
+
 class TestLostAnswer(base.CloudTestCase):
-    def test_an_image_that_is_whole_is_kept(self) -> None:
-        before = set(self.images_in("ot2"))
-        relay = self.relay("ot2")
-        relay.throttle(8 * MEBIBYTE, Direction.UPLOAD)
+    """Glance has all bytes, and what is before it answers in its place."""
+
+    def _upload_without_an_answer(self, front: fronts.Front) -> str:
+        """Begin a copy through a front; return the id of its whole image."""
+        self.before = set(self.images_in("ot2"))
+        self.front = self.useFixture(front)
+        behind = self.useFixture(proxy.Proxy(longest_hold=base.HOLD))
+        self.late = LateAnswer(self.front, behind)
+        self.route("ot2", self.late)
+        # The answers are held before the last byte has come.
+        behind.throttle(8 * MEBIBYTE, Direction.UPLOAD)
+        self.worker = self.start_worker()
         image = self.cloud.images("ot1").create(DATA)
-        worker = self.start_worker()
-        job_id = self.ask_for_copy(image["id"])
-        self.assertTrue(relay.wait_for_bytes(MEBIBYTE, Direction.UPLOAD))
-        relay.pause(Direction.DOWNLOAD)
+        self.job_id = self.ask_for_copy(image["id"])
+        self.assertTrue(behind.wait_for_bytes(MEBIBYTE, Direction.UPLOAD))
+        behind.pause(Direction.DOWNLOAD)
         (image_id,) = self.wait_until(
-            lambda: set(self.images_in("ot2")) - before, "an image"
+            lambda: set(self.images_in("ot2")) - self.before, "an image"
         )
         self.wait_until(
             lambda: self.images_in("ot2")[image_id]["status"] == "active",
             "the data at the destination",
         )
-        relay.cut()
-        relay.release()
-        job = self.wait_for(job_id, "replicated", "error")
+        return image_id
+
+    def _assert_kept(self, image_id: str) -> None:
+        """Check that the only attempt ends with this image."""
+        job = self.wait_for(self.job_id, "replicated", "error")
         self.assertEqual("replicated", job["status"])
         self.assertEqual(image_id, job["destination_image_id"])
-        self.assertIn("Looking whether", worker.log_path.read_text())
-        self.assertEqual({image_id}, set(self.images_in("ot2")) - before)
+        self.assertEqual({image_id}, set(self.images_in("ot2")) - self.before)
+
+    def _keep_after_a_time_out(self, front: fronts.Front) -> None:
+        image_id = self._upload_without_an_answer(front)
+        self.wait_for_log(self.worker, "Looking whether")
+        self.assertIn("504", self.front.log())
+        self.late.proxy.release()
+        self._assert_kept(image_id)
+
+    def test_haproxy_times_out(self) -> None:
+        self._keep_after_a_time_out(fronts.HAProxy({"server": "2s"}))
+
+    def test_nginx_times_out(self) -> None:
+        self._keep_after_a_time_out(fronts.Nginx({"proxy_read_timeout": "2s"}))
+
+    def test_haproxy_is_restarted(self) -> None:
+        """It hangs up, and is back soon."""
+        image_id = self._upload_without_an_answer(fronts.HAProxy())
+        self.front.stop()
+        self.late.proxy.release()
+        self.front.connect_to(self.late.proxy.port)
+        self._assert_kept(image_id)
 
 
 class TestSource(base.CloudTestCase):

@@ -95,3 +95,31 @@ class TestLimit(FleetTestCase):
         self.assertTrue(relay.wait_until_held(2, UPLOAD))
         relay.release()
         self._assert_replicated(job_ids)
+
+
+class TestTenants(FleetTestCase):
+    def test_slow_copies_of_one_leave_another_its_place(self) -> None:
+        """The other's copy begins and ends while they go on."""
+        self.cloud.create_project("neighbour")
+        self.cloud.create_user("nina", {"neighbour": "member"})
+        relay = self.relay("ot1")
+        relay.throttle(len(DATA) / base.PATIENCE, proxy.Direction.DOWNLOAD)
+        self._worker()
+        slow = self._ask_for(4)
+        self.wait_until(
+            lambda: self._statuses(slow).count("replicating") == 3,
+            "three slow copies",
+        )
+        nina = {"user": "nina", "project": "neighbour"}
+        image = self.cloud.images("ot1", **nina).create(b"small")
+        job_id = self.ask_for_copy(image["id"], "neighbour", **nina)
+        job = self.wait_for(job_id, "replicated", "error", **nina)
+        self.assertEqual("replicated", job["status"])
+        self.assertEqual(
+            ["replicate_requested", *["replicating"] * 3], self._statuses(slow)
+        )
+        relay.throttle(None)
+        self._assert_replicated(slow)
+
+    def _statuses(self, job_ids: list[str]) -> list[str]:
+        return sorted(self.job(job_id)["status"] for job_id in job_ids)

@@ -16,7 +16,6 @@ import re
 import tempfile
 from typing import Any
 
-from devcloud import cloud
 from devcloud import process
 from devcloud import proxy
 from image_replicator.tests.functional.cloud import base
@@ -32,34 +31,6 @@ def peak_memory(worker: process.Process) -> int:
     with open(f"/proc/{worker.pid}/status") as status:
         (kib,) = re.findall(r"VmHWM:\s*(\d+) kB", status.read())
     return int(kib) * 1024
-
-
-class TestManyJobs(base.CloudTestCase):
-    # On SQLite, a Glance of several threads answers some writes with a 500.
-    options = cloud.Options(glance_threads=1)
-
-    def test_two_workers_do_each_job_once(self) -> None:
-        before = set(self.images_in("ot2"))
-        images = self.cloud.images("ot1")
-        sources = [
-            images.create(b"%d" % i, name=f"many {i}")["id"] for i in range(20)
-        ]
-        job_ids = [self.ask_for_copy(source) for source in sources]
-        workers = [
-            self.start_worker(worker={"concurrency": 3}) for _ in range(2)
-        ]
-        for job_id in job_ids:
-            job = self.wait_for(job_id, "replicated", "error")
-            self.assertEqual("replicated", job["status"])
-            self.assertEqual(1, self.job_row(job_id).attempts)
-        arrived = set(self.images_in("ot2")) - before
-        self.assertEqual(
-            {self.job(job_id)["destination_image_id"] for job_id in job_ids},
-            arrived,
-        )
-        self.assertEqual(len(job_ids), len(arrived))
-        for worker in workers:
-            self.assertIn("-> replicated", worker.log_path.read_text())
 
 
 class TestOneJob(base.CloudTestCase):

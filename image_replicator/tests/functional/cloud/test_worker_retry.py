@@ -49,14 +49,3 @@ class TestRetry(base.HeldUploadTestCase):
         self.assertEqual(204, self.cancel(job_id).status_code)
         self.wait_for(job_id, "canceled")
         self.wait_until_clean(job_id, self.before)
-
-    def test_an_image_that_is_gone_is_not_tried_again(self) -> None:
-        images = self.cloud.images("ot1")
-        image_id = images.create(base.DATA)["id"]
-        job_id = self.ask_for_copy(image_id)
-        images.delete(image_id)
-        self._worker()
-        self.wait_for(job_id, "error")
-        row = self.job_row(job_id)
-        self.assertEqual(1, row.attempts)
-        self.assertEqual("source_not_found", row.error_code)

@@ -75,14 +75,6 @@ class TestStop(base.CloudTestCase):
             worker.send_signal(number)
             self._assert_gone(worker)
 
-    def test_a_running_copy_may_end(self) -> None:
-        relay, worker, job_id = self._begin_a_slow_copy()
-        worker.terminate()
-        self.wait_for_log(worker, "Stopping; ")
-        relay.throttle(None)
-        self._assert_gone(worker)
-        self.assertEqual("replicated", self.job(job_id)["status"])
-
     def test_no_job_is_taken_any_more(self) -> None:
         relay, worker, job_id = self._begin_a_slow_copy()
         worker.terminate()
@@ -118,37 +110,6 @@ class TestStop(base.CloudTestCase):
         worker.send_signal(signal.SIGINT)
         self._assert_gone(worker)
         self._assert_given_back(job_id)
-
-    def test_a_copy_is_canceled_while_the_worker_waits_for_it(self) -> None:
-        _relay, worker, job_id = self._begin_a_slow_copy()
-        worker.terminate()
-        self.wait_for_log(worker, "Stopping; ")
-        self.assertEqual(204, self.cancel(job_id).status_code)
-        self._assert_gone(worker)
-        self.assertIn(self.job(job_id)["status"], ("canceling", "canceled"))
-        # If Glance was too busy, the next worker removes the image.
-        self.start_worker()
-        self.wait_for(job_id, "canceled")
-        self.wait_until_clean(job_id, self.before)
-
-    def test_a_destination_that_is_down_is_left_to_the_next(self) -> None:
-        """The next attempt removes the image that this one left."""
-        relay, worker, job_id = self._begin_a_slow_copy()
-        relay.refuse()
-        worker.send_signal(signal.SIGINT)
-        self._assert_gone(worker)
-        row = self.job_row(job_id)
-        self.assertEqual("replicate_requested", row.status)
-        self.assertIn(row.reserved_image_id, self.images_in("ot2"))
-        relay.refuse(False)
-        relay.throttle(None)
-        self.start_worker(worker={"max_attempts": 9})
-        job = self.wait_for(job_id, "replicated", "error")
-        self.assertEqual("replicated", job["status"])
-        self.assertEqual(
-            {job["destination_image_id"]},
-            set(self.images_in("ot2")) - self.before,
-        )
 
     def test_a_worker_that_waits_for_its_database(self) -> None:
         port = self.useFixture(proxy.Proxy()).port  # which leads nowhere
