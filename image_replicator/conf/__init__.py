@@ -14,7 +14,7 @@
 
 The API may run in Glance's process, whose global configuration is Glance's. So
 :mod:`image_replicator.conf.loading` creates a ``ConfigOpts`` of our own, which
-    is passed as an argument; nothing is registered on ``cfg.CONF``.
+is passed as an argument; nothing is registered on ``cfg.CONF``.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ from oslo_log import log as logging
 
 from image_replicator.conf import api
 from image_replicator.conf import default
+from image_replicator.conf import delegation
 from image_replicator.conf import service_auth
 from image_replicator.conf import transfer
 from image_replicator.conf import worker
@@ -42,7 +43,14 @@ LOG_LEVELS: Final = [
 
 _GROUPS: Final[dict[str, Sequence[cfg.Opt]]] = {
     module.GROUP: module.OPTS
-    for module in (default, api, worker, transfer, service_auth)
+    for module in (
+        default,
+        api,
+        worker,
+        transfer,
+        delegation,
+        service_auth,
+    )
 }
 
 

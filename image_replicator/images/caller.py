@@ -13,8 +13,8 @@
 """The source image, as the caller of the API may see it.
 
 :class:`SourceImages` asks an image service in one of two ways: the Glance that
-    the extension wraps, in the same process, or, if the API is a service of
-    its own, a region's endpoint over HTTP.
+the extension wraps, in the same process, or, if the API is a service of
+its own, a region's endpoint over HTTP.
 """
 
 import dataclasses
