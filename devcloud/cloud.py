@@ -70,7 +70,7 @@ class Cloud(services.Services):
         self.create_project(services.SERVICE_PROJECT)
         for name, password in self._service_passwords.items():
             self.create_user(
-                name, {services.SERVICE_PROJECT: "admin"}, password
+                name, {services.SERVICE_PROJECT: "service"}, password
             )
         self._create_endpoints()
         for project in ("source", "destination"):

@@ -198,7 +198,7 @@ class Services(fixtures.Fixture):
         :param overrides: override it, and the options of this cloud
         """
         own: settings.Settings = {
-            "DEFAULT": {"region_id": region},
+            "DEFAULT": {"region_id": region, "state_path": self.directory},
             "database": {"connection": self.database_url},
             "service_auth": self._service_auth(SERVICE_USER),
             "worker": {"poll_interval": 0.5},
@@ -213,6 +213,9 @@ class Services(fixtures.Fixture):
         authtoken = {
             **self._service_auth(_GLANCE_USER),
             "www_authenticate_uri": self.auth_url,
+            # A token that has expired counts only beside one of a service.
+            "service_token_roles": "service",
+            "service_token_roles_required": True,
         }
         del authtoken["valid_interfaces"]
         if not self.options.glance_token_cache:

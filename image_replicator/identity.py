@@ -13,10 +13,13 @@
 """Requests to Keystone: the region of a copy, and the caller's roles there."""
 
 import contextlib
+import datetime
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
+import requests
 from keystoneauth1 import access
 from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as ksa_exc
@@ -34,11 +37,8 @@ LOG = logging.getLogger(__name__)
 
 _REGION_TAG: Final = "region:"
 
-#: A token from one of these methods is restricted to one project on purpose.
-#: Not every release of Keystone refuses to rescope it.
-_DELEGATED: Final = frozenset(
-    {"application_credential", "ec2credential", "oauth1", "oauth2_credential"}
-)
+_TRUSTS: Final = "/OS-TRUST/trusts"
+_TRUST_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class Identity:
@@ -97,7 +97,10 @@ class Identity:
             return self.catalogue.image_regions()
 
     def destination_region(
-        self, project_id: str, source_region: str, wanted: str | None = None
+        self,
+        context: ir_context.RequestContext,
+        source_region: str,
+        wanted: str | None = None,
     ) -> str:
         """Return the destination region of a copy to a project.
 
@@ -105,6 +108,7 @@ class Identity:
         for, the project's ``region:NAME`` tag, the operator's default, the
         only other region.
 
+        :param context: the caller's, in the destination project.
         :param wanted: the region that the caller asks for, if any.
         :raises Conflict: if none of these is known, or the region has no image
             service.
@@ -112,7 +116,7 @@ class Identity:
         """
         region = (
             wanted
-            or self._tagged_region(project_id)
+            or self._tagged_region(context)
             or self._default_region
             or self._only_other_region(source_region)
         )
@@ -160,11 +164,11 @@ class Identity:
         (region,) = others
         return region
 
-    def _tagged_region(self, project_id: str) -> str | None:
+    def _tagged_region(self, context: ir_context.RequestContext) -> str | None:
         with _keystone_answers():
             regions = [
                 tag.removeprefix(_REGION_TAG)
-                for tag in self._tags(project_id)
+                for tag in self._tags(context)
                 if tag.startswith(_REGION_TAG)
             ]
         if len(regions) > 1:
@@ -173,18 +177,91 @@ class Identity:
             )
         return regions[0] if regions else None
 
-    def _tags(self, project_id: str) -> list[str]:
-        """Return a project's tags.
+    def _tags(self, context: ir_context.RequestContext) -> list[str]:
+        """Return the tags of the caller's project, which the caller may read.
 
         :raises keystoneauth1.exceptions.ClientException: if Keystone does not
             return them.
         """
-        reply = self._keystone.get(f"/projects/{project_id}/tags")
+        reply = self._as_caller(
+            context, "GET", f"/projects/{context.project_id}/tags"
+        )
         try:
             return [str(tag) for tag in reply.json()["tags"]]
         except (ValueError, LookupError, TypeError) as error:
             # The answer may be a web page.
             raise ksa_exc.InvalidResponse(reply) from error
+
+    def _as_caller(
+        self,
+        context: ir_context.RequestContext,
+        method: str,
+        path: str,
+        **kwargs: Any,
+    ) -> requests.Response:
+        """Send a request to Keystone with the caller's token.
+
+        :raises keystoneauth1.exceptions.ClientException: if it fails.
+        """
+        return self.session.request(
+            self.endpoint().rstrip("/") + path,
+            method,
+            authenticated=False,
+            headers={"X-Auth-Token": context.auth_token},
+            **kwargs,
+        )
+
+    def make_trust(
+        self,
+        context: ir_context.RequestContext,
+        project_id: str,
+        roles: Sequence[str],
+        expires_at: datetime.datetime,
+    ) -> str | None:
+        """Let the caller make a trust for our user.
+
+        :param context: has the token that makes it, of any project.
+        :param roles: names of roles that the trust gives.
+        :param expires_at: naive UTC.
+        :returns: the trust's id; None if the token cannot make it.
+        :raises ServiceUnavailable: if Keystone does not answer.
+        """
+        with _keystone_answers():
+            trust = {
+                "trustor_user_id": context.user_id,
+                "trustee_user_id": self.access().user_id,
+                "project_id": project_id,
+                "impersonation": False,
+                "roles": [{"name": name} for name in roles],
+                "expires_at": expires_at.strftime(_TRUST_TIME),
+            }
+            try:
+                reply = self._as_caller(
+                    context, "POST", _TRUSTS, json={"trust": trust}
+                )
+            except (
+                ksa_exc.Forbidden,
+                ksa_exc.NotFound,
+                ksa_exc.Unauthorized,
+            ) as error:
+                # Roles that a federated user has by a mapping alone are
+                # "not found".
+                LOG.info("Keystone makes no trust for this token: %s", error)
+                return None
+            try:
+                return str(reply.json()["trust"]["id"])
+            except (ValueError, LookupError, TypeError) as error:
+                raise ksa_exc.InvalidResponse(reply) from error
+
+    def remove_trust(
+        self, context: ir_context.RequestContext, trust_id: str
+    ) -> None:
+        """Remove a trust of the caller's.
+
+        :raises keystoneauth1.exceptions.ClientException: if it stays.
+        """
+        with contextlib.suppress(ksa_exc.NotFound):
+            self._as_caller(context, "DELETE", f"{_TRUSTS}/{trust_id}")
 
     def caller_in_project(
         self, project_id: str, context: ir_context.RequestContext
@@ -200,7 +277,7 @@ class Identity:
         """
         if project_id == context.project_id:
             return context
-        if not _DELEGATED.isdisjoint(context.token_methods):
+        if context.restricted:
             raise _not_rescoped()
         auth = v3.Token(
             self._auth.auth_url,
@@ -212,6 +289,7 @@ class Identity:
         with _keystone_answers():
             rescoped = _rescoped(auth, self.session, project_id)
         return ir_context.RequestContext(
+            auth_token=rescoped.auth_token,
             user_id=rescoped.user_id,
             project_id=rescoped.project_id,
             roles=list(rescoped.role_names or ()),

@@ -227,6 +227,13 @@ class Kind(enum.Enum):
         "renewed, as it is one of an application credential or of a trust.",
         "Retry the job with a new token.",
     )
+    AUTHORITY_UNREADABLE = (
+        "authority_unreadable",
+        _TRANSIENT,
+        "The worker does not have the key that the token of the copy was "
+        "sealed with.",
+        _TELL,
+    )
     AUTHORITY_MISSING = (
         "authority_missing",
         _FINAL,

@@ -30,6 +30,7 @@ from image_replicator import events
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator import policy
+from image_replicator.api import delegation
 from image_replicator.api import links
 from image_replicator.api import resource
 from image_replicator.api import router
@@ -37,6 +38,7 @@ from image_replicator.api.controllers import jobs as jobs_controller
 from image_replicator.api.controllers import versions as versions_controller
 from image_replicator.conf import loading
 from image_replicator.db import database
+from image_replicator.db import delegations
 from image_replicator.db import jobs
 from image_replicator.images import caller
 
@@ -126,11 +128,15 @@ def _resource(
     if not conf.region_id:
         raise exception.ConfigurationError("[DEFAULT] region_id: not set")
     enforcer = policy.Enforcer(conf)
-    repository = jobs.JobStore(database.Database(conf), events.Events())
+    opened = database.Database(conf)
+    repository = jobs.JobStore(opened, events.Events())
+    taken = delegation.Delegations(
+        conf, keystone, delegations.Delegations(opened)
+    )
     link_maker = links.Links(conf, keystone.session)
     controllers: dict[str, resource.Controller] = {
         "jobs": jobs_controller.JobsController(
-            conf, repository, enforcer, keystone, link_maker
+            conf, repository, enforcer, keystone, taken, link_maker
         ),
         "versions": versions_controller.VersionsController(link_maker),
     }

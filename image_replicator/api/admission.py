@@ -16,16 +16,19 @@ They are made before a new job, or another run of a job, is queued: each
 creates an image in the destination tenant.
 """
 
+import dataclasses
 from typing import Any
 
 from oslo_config import cfg
 
+from image_replicator import authority
 from image_replicator import context as ir_context
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator import images
 from image_replicator import metadata
 from image_replicator import policy
+from image_replicator.api import delegation
 from image_replicator.api import http_errors
 from image_replicator.api import resource
 from image_replicator.images import availability
@@ -33,10 +36,25 @@ from image_replicator.images import caller
 from image_replicator.images import probe
 
 
+@dataclasses.dataclass(frozen=True)
+class Admitted:
+    """A copy that may be queued.
+
+    :ivar image: the source image.
+    :ivar region: the region that the copy goes to.
+    :ivar authority: the right with which it is made.
+    """
+
+    image: images.Image
+    region: str
+    authority: authority.Authority
+
+
 class Admission:
     """Checks whether a caller may have an image copied.
 
     :param conf: of the image replicator.
+    :param delegations: takes the caller's right.
     """
 
     def __init__(
@@ -44,7 +62,9 @@ class Admission:
         conf: cfg.ConfigOpts,
         enforcer: policy.Enforcer,
         identity: identity.Identity,
+        delegations: delegation.Delegations,
     ) -> None:
+        self._delegations = delegations
         self._conf = conf
         self._enforcer = enforcer
         self._identity = identity
@@ -57,16 +77,16 @@ class Admission:
         image_id: str,
         tenant_id: str,
         region: str | None,
-    ) -> tuple[images.Image, str]:
+    ) -> Admitted:
         """Check whether a copy may be queued.
 
         :param image_id: of the source image, in our own region.
         :param tenant_id: of the destination.
         :param region: of the destination; None if the caller names none, so
             that the tenant's tag or the operator's default is used.
-        :returns: the source image, and the region that its copy goes to.
         :raises BadRequest: if the image is in the destination region already.
-        :raises Forbidden: if the caller's roles do not suffice.
+        :raises Forbidden: if the caller's roles do not suffice, or the token
+            cannot give us the right to make the copy.
         :raises NotFound: if the caller can see no such image or tenant.
         :raises Conflict: if the image cannot be copied, or the destination
             cannot take it.
@@ -75,8 +95,14 @@ class Admission:
             does not answer.
         """
         image = self._copyable(call.images, image_id)
-        self._authorize_destination(call.context, tenant_id)
-        return image, self._open_region(image, tenant_id, region)
+        there = self._authorize_destination(call.context, tenant_id)
+        open_region = self._open_region(image, there, region)
+        return Admitted(
+            image,
+            open_region,
+            # The last check, as it leaves a trust in Keystone.
+            self._delegations.take(call.context, there, image.get("owner")),
+        )
 
     def _copyable(
         self, source: caller.SourceImages, image_id: str
@@ -105,25 +131,33 @@ class Admission:
 
     def _authorize_destination(
         self, context: ir_context.RequestContext, tenant_id: str
-    ) -> None:
-        """Check the policy with the caller's roles in the destination."""
+    ) -> ir_context.RequestContext:
+        """Check the policy with the caller's roles in the destination.
+
+        :returns: the caller in the destination.
+        """
+        there = self._identity.caller_in_project(tenant_id, context)
         self._enforcer.authorize(
             policy.CREATE_AT_DESTINATION,
-            self._identity.caller_in_project(tenant_id, context),
+            there,
             {"destination_tenant_id": tenant_id},
         )
+        return there
 
     def _open_region(
-        self, image: images.Image, tenant_id: str, wanted: str | None
+        self,
+        image: images.Image,
+        there: ir_context.RequestContext,
+        wanted: str | None,
     ) -> str:
         """Return the region of the copy, if its image service can be used."""
         ours = self._conf.region_id
-        region = self._identity.destination_region(tenant_id, ours, wanted)
+        region = self._identity.destination_region(there, ours, wanted)
         if region == ours:
             # Our own region is available, as it has just shown us the image.
             # If its server has a single thread, a request over HTTP would wait
             # for this very one.
-            if tenant_id == image.get("owner"):
+            if there.project_id == image.get("owner"):
                 raise http_errors.BadRequest(
                     "The image is in this tenant and region already."
                 )

@@ -15,14 +15,21 @@
 A worker writes the id of an image to the job's row before it creates the
 image, and marks the image with a tag until it is verified. An image that has
 the mark and stands in no job's row is an orphan: its job was purged, or was
-lost with a database that was restored from a backup.
+lost with a database that was restored from a backup. So is the image of a job
+that is over, when nobody has had the right to remove it.
+
+The images of other projects are seen and removed by administrators alone. The
+credentials are those of ``[service_auth]``, which another configuration file
+may override.
 """
 
 import datetime
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
+from keystoneauth1 import exceptions as ksa_exc
 from oslo_config import cfg
 from oslo_utils import timeutils
 
@@ -35,6 +42,8 @@ from image_replicator.db import stores
 from image_replicator.errors import Side
 from image_replicator.images import client
 from image_replicator.images import clients
+from image_replicator.jobs import Job
+from image_replicator.worker import cleanup
 
 _COLUMNS: Final = {
     "region_id": "Region",
@@ -48,6 +57,9 @@ _COLUMNS: Final = {
 
 #: A worker whose job was lost stops filling its image within this time.
 _DEFAULT_HOURS: Final = 24.0
+
+#: The most images of jobs that are over which one call shows.
+_MOST_LEFT: Final = 10000
 
 #: The most hours that can be asked for; dates reach back further.
 _HOURS: Final = 1000000
@@ -74,7 +86,9 @@ class _Cleaner:
         ) - datetime.timedelta(hours=conf.command.older_than)
         self._identity = identity.Identity(conf)
         self._clients = clients.ImageClients(conf, self._identity.session)
-        self._jobs = stores.open_stores(conf).jobs
+        opened = stores.open_stores(conf)
+        self._jobs = opened.jobs
+        self._leftovers = opened.leftovers
         self.failed = False
 
     def run(self) -> Iterator[dict[str, Any]]:
@@ -82,11 +96,59 @@ class _Cleaner:
         regions = self._conf.command.regions or sorted(
             self._identity.image_regions()
         )
+        self._check_role()
+        yield from self._left_by_jobs(regions)
         for region_id in regions:
             try:
                 yield from self._in_region(region_id)
             except exception.TransferError as error:
                 self._complain(f"region {region_id}: {error}")
+
+    def _check_role(self) -> None:
+        """Say what credentials without the role ``admin`` do not see."""
+        try:
+            roles = self._identity.access().role_names or []
+        except ksa_exc.ClientException as error:
+            self._complain(f"Keystone gives no token: {error}")
+            return
+        if "admin" not in roles:
+            output.complain(
+                "the credentials of [service_auth] do not have the role "
+                "admin, so images that no job's row names are not seen; give "
+                "those of an administrator with another --config-file"
+            )
+
+    def _left_by_jobs(
+        self, regions: Sequence[str]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the images of jobs that are over, which the rows name."""
+        for job in self._leftovers.find(_MOST_LEFT):
+            if job.destination_region_id in regions:
+                yield {
+                    **dict.fromkeys(_COLUMNS),
+                    "region_id": job.destination_region_id,
+                    "id": job.reserved_image_id,
+                    "owner": job.destination_tenant_id,
+                    "status": f"left by job {job.id}",
+                    "size": job.image_size,
+                    "removed": self._remove_left(job),
+                }
+
+    def _remove_left(self, job: Job) -> bool:
+        if not self._conf.command.remove:
+            return False
+        try:
+            cleanup.remove_as_service(
+                self._clients.client(
+                    job.destination_region_id, Side.DESTINATION
+                ),
+                job,
+            )
+        except exception.TransferError as error:
+            self._complain(f"image {job.reserved_image_id}: {error}")
+            return False
+        self._leftovers.record_removed(job)
+        return True
 
     def _in_region(self, region_id: str) -> Iterator[dict[str, Any]]:
         images = self._clients.client(region_id, Side.DESTINATION)

@@ -25,7 +25,9 @@ from oslo_utils import uuidutils
 
 from image_replicator import events
 from image_replicator import exception
+from image_replicator.authority import Authority
 from image_replicator.db import admissions
+from image_replicator.db import authorities
 from image_replicator.db import claim_order
 from image_replicator.db import database
 from image_replicator.db import errors
@@ -72,11 +74,18 @@ class JobStore:
 
     # For users.
 
-    def create(self, new: NewJob, at_most: int = 0) -> str:
+    def create(
+        self,
+        new: NewJob,
+        at_most: int = 0,
+        authority: Authority | None = None,
+    ) -> str:
         """Commit a job, which puts it into the queue.
 
         :param at_most: the most active jobs that the tenant may have; 0 for
             any number. The limit also holds for requests at the same time.
+        :param authority: the right with which the copy is made; None for a
+            job without one.
         :returns: the job's id.
         :raises DuplicateJob: if a job for the same copy is active.
         :raises TooManyJobs: if the tenant has that many already.
@@ -97,7 +106,9 @@ class JobStore:
             return self._admissions.within(
                 new.source_tenant_id,
                 at_most,
-                functools.partial(self._transitions.create, row),
+                lambda guard: self._transitions.create(
+                    row, guard, _writes(row["id"], authority)
+                ),
             ).id
         except db_exc.DBDuplicateEntry as error:
             raise exception.DuplicateJob() from error
@@ -153,24 +164,32 @@ class JobStore:
             "is replicate_requested or replicating can."
         )
 
-    def request_retry(self, job_id: str, at_most: int = 0) -> None:
+    def request_retry(
+        self,
+        job_id: str,
+        at_most: int = 0,
+        authority: Authority | None = None,
+    ) -> None:
         """Queue a job that is over again, as a new run of it.
 
         The row still names an image that an earlier run left at the
         destination. A worker removes it before it creates another one.
 
         :param at_most: as for :meth:`create`.
+        :param authority: takes the place of that of the run before.
         :raises JobNotFound: if there is none with this id.
         :raises NotRetryable: if the job is not over, or was successful.
         :raises DuplicateJob: if another job for the same copy is active.
         :raises TooManyJobs: if the tenant has that many already.
         """
         while (job := self.get(job_id)).status in RETRYABLE:
-            if self._begin_run(job, at_most):
+            if self._begin_run(job, at_most, authority):
                 return
         raise exception.NotRetryable(job.status)
 
-    def _begin_run(self, job: Job, at_most: int) -> bool:
+    def _begin_run(
+        self, job: Job, at_most: int, authority: Authority | None
+    ) -> bool:
         values: dict[str, Any] = {
             **_NEW_RUN,
             "active": True,
@@ -186,6 +205,7 @@ class JobStore:
                     job.status,
                     JobStatus.REPLICATE_REQUESTED,
                     guard=guard,
+                    also=_writes(job.id, authority),
                     **values,
                 ),
             )
@@ -265,3 +285,10 @@ class JobStore:
                         )
                     )
         return known
+
+
+def _writes(job_id: str, authority: Authority | None) -> transitions.Step:
+    """Return the part of a transaction that writes a job's right."""
+    return functools.partial(
+        authorities.write, job_id=job_id, authority=authority
+    )

@@ -17,6 +17,7 @@ from typing import Final
 import sqlalchemy as sa
 from oslo_utils import uuidutils
 
+from image_replicator.db import authorities
 from image_replicator.db import database
 from image_replicator.db import errors
 from image_replicator.db import listing
@@ -79,11 +80,12 @@ class Leftovers:
         :param job: as :meth:`find` returned it.
         """
         with self._database.writer() as connection:
-            statements.update(
+            if statements.update(
                 connection,
                 _jobs.id == job.id,
                 _jobs.reserved_image_id == job.reserved_image_id,
                 _OVER,
                 reserved_image_id=None,
                 destination_image_id=None,
-            )
+            ):
+                authorities.delete(connection, job.id)

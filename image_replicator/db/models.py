@@ -241,6 +241,61 @@ class Job(Base):
     )
 
 
+class Delegation(Base):
+    """The table of trusts: :class:`image_replicator.authority.Delegation`.
+
+    :ivar roles: a digest of the names of the roles, as wide as a key may be.
+    :ivar role_names: the names, a line each.
+    """
+
+    __tablename__ = "delegations"
+    __table_args__ = (
+        sa.UniqueConstraint(
+            "user_id", "project_id", "roles", name="uniq_delegations_roles"
+        ),
+        sa.Index("ix_delegations_used", "used_at"),
+        MYSQL_TABLE,
+    )
+
+    trust_id: orm.Mapped[str] = orm.mapped_column(ID, primary_key=True)
+    user_id: orm.Mapped[str] = orm.mapped_column(ID)
+    project_id: orm.Mapped[str] = orm.mapped_column(ID)
+    roles: orm.Mapped[str] = orm.mapped_column(ID)
+    role_names: orm.Mapped[str] = orm.mapped_column(text.Message)
+    expires_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
+        TIMESTAMP
+    )
+    used_at: orm.Mapped[datetime.datetime] = orm.mapped_column(TIMESTAMP)
+
+
+class Authority(Base):
+    """The table of rights: :class:`image_replicator.authority.Authority`.
+
+    A row is there while its job is not over, or has an image left at the
+    destination that is still to be removed.
+    """
+
+    __tablename__ = "authorities"
+    __table_args__ = (
+        # Find the jobs that need a trust.
+        sa.Index("ix_authorities_source_trust", "source_trust_id"),
+        sa.Index("ix_authorities_destination_trust", "destination_trust_id"),
+        MYSQL_TABLE,
+    )
+
+    job_id: orm.Mapped[str] = orm.mapped_column(
+        text.Text(36), primary_key=True
+    )
+    user_id: orm.Mapped[str] = orm.mapped_column(ID)
+    source_owner_id: orm.Mapped[str | None] = orm.mapped_column(ID)
+    source_trust_id: orm.Mapped[str | None] = orm.mapped_column(ID)
+    destination_trust_id: orm.Mapped[str | None] = orm.mapped_column(ID)
+    sealed_token: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
+    token_expires_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
+        TIMESTAMP
+    )
+
+
 class Tenant(Base):
     """The table of tenants for which jobs were admitted within a limit.
 

@@ -17,7 +17,9 @@ import dataclasses
 from oslo_config import cfg
 
 from image_replicator import events
+from image_replicator.db import authorities
 from image_replicator.db import database
+from image_replicator.db import delegations
 from image_replicator.db import jobs
 from image_replicator.db import leftovers
 from image_replicator.db import owned_jobs
@@ -33,6 +35,8 @@ class Stores:
     :ivar queue: the jobs that wait for a worker.
     :ivar owned: the jobs that a worker owns.
     :ivar leftovers: the images that jobs left at the destination.
+    :ivar delegations: the trusts that users gave us.
+    :ivar authorities: the rights with which jobs are done.
     :ivar workers: the list of workers, for operators.
     """
 
@@ -41,6 +45,8 @@ class Stores:
     queue: work_queue.WorkQueue
     owned: owned_jobs.OwnedJobs
     leftovers: leftovers.Leftovers
+    delegations: delegations.Delegations
+    authorities: authorities.Authorities
     workers: workers.WorkerRegistry
 
 
@@ -65,5 +71,7 @@ def open_stores(
         queue=work_queue.WorkQueue(opened, published, conf),
         owned=owned_jobs.OwnedJobs(opened, published, conf.worker.lease_time),
         leftovers=leftovers.Leftovers(opened, regions),
+        delegations=delegations.Delegations(opened),
+        authorities=authorities.Authorities(opened),
         workers=workers.WorkerRegistry(opened),
     )

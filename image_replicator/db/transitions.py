@@ -19,6 +19,7 @@ and cannot be interrupted halfway. The condition names a single status, so the
 status before the change is always known.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 from typing import Final
@@ -27,6 +28,7 @@ import sqlalchemy as sa
 
 from image_replicator import events
 from image_replicator.db import admissions
+from image_replicator.db import authorities
 from image_replicator.db import database
 from image_replicator.db import errors
 from image_replicator.db import models
@@ -39,6 +41,9 @@ from image_replicator.jobs import TRANSITIONS
 
 _jobs: Final = models.Job.__table__.c
 
+#: A part of a transaction.
+Step = Callable[[sa.Connection], None]
+
 
 class Transitions:
     """Makes the changes of status, and publishes each after its commit."""
@@ -50,15 +55,20 @@ class Transitions:
         self._events = events
 
     def create(
-        self, row: Mapping[str, Any], guard: admissions.Guard | None = None
+        self,
+        row: Mapping[str, Any],
+        guard: admissions.Guard | None = None,
+        also: Step | None = None,
     ) -> Job:
         """Insert a job.
 
         :param row: its columns.
         :param guard: may refuse the job; called first in the transaction.
+        :param also: writes what belongs to the job; called last in the
+            transaction.
         :raises DBDuplicateEntry: if a job for the same copy is active.
         """
-        job = self._insert(row, guard)
+        job = self._insert(row, guard, also)
         self._publish(job, None)
         return job
 
@@ -69,6 +79,7 @@ class Transitions:
         new: JobStatus,
         *where: sa.ColumnElement[bool],
         guard: admissions.Guard | None = None,
+        also: Step | None = None,
         **values: Any,
     ) -> Job | None:
         """Change a job's status, if it is still the one that was read.
@@ -76,6 +87,7 @@ class Transitions:
         :param old: the same as ``new`` if only the owner changes.
         :param where: further conditions on the job.
         :param guard: as for :meth:`create`.
+        :param also: as for :meth:`create`.
         :param values: columns to write with the status.
         :returns: the job after the change; None if it was not changed.
         :raises ValueError: if this change of status is not allowed.
@@ -84,7 +96,7 @@ class Transitions:
             raise ValueError(f"no job goes from {old} to {new}")
         where = (_jobs.id == job_id, _jobs.status == old, *where)
         values = {**values, **_implied(new)}
-        job = self._update(job_id, where, guard, values)
+        job = self._update(job_id, where, guard, also, values)
         if job is not None and old is not new:
             self._publish(job, old)
         return job
@@ -94,12 +106,17 @@ class Transitions:
 
     @errors.retry_on_deadlock
     def _insert(
-        self, row: Mapping[str, Any], guard: admissions.Guard | None
+        self,
+        row: Mapping[str, Any],
+        guard: admissions.Guard | None,
+        also: Step | None,
     ) -> Job:
         with self._database.writer() as connection:
             if guard:
                 guard(connection)
             connection.execute(sa.insert(models.Job).values(row))
+            if also:
+                also(connection)
             return statements.get(connection, row["id"])
 
     @errors.retry_on_deadlock
@@ -108,6 +125,7 @@ class Transitions:
         job_id: str,
         where: tuple[sa.ColumnElement[bool], ...],
         guard: admissions.Guard | None,
+        also: Step | None,
         values: dict[str, Any],
     ) -> Job | None:
         with self._database.writer() as connection:
@@ -115,7 +133,12 @@ class Transitions:
                 guard(connection)
             if not statements.update(connection, *where, **values):
                 return None
-            return statements.get(connection, job_id)
+            if also:
+                also(connection)
+            job = statements.get(connection, job_id)
+            if job.status in FINAL and job.reserved_image_id is None:
+                authorities.delete(connection, job_id)
+            return job
 
 
 def _exists(old: JobStatus, new: JobStatus) -> bool:

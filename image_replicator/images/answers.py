@@ -34,6 +34,7 @@ from image_replicator.errors import ErrorCode
 from image_replicator.errors import Kind
 from image_replicator.errors import Side
 from image_replicator.images import recognition
+from image_replicator.images import refusals
 
 
 class Request(enum.Enum):
@@ -148,6 +149,13 @@ _UNCERTAIN: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT}
 _GLANCE_HEADER: Final = "X-Openstack-Request-Id"
 
 _MAX_EXPLANATION: Final = 300
+
+#: What is said of a refusal if its reason is not known. Glance's own words may
+#: name what the user must not know.
+_OWN_WORDS: Final = {
+    Kind.QUOTA_EXCEEDED: "a limit of the project or of the service is reached",
+    Kind.FORBIDDEN: "its policy does not give the user the right to do it",
+}
 _TAGS: Final = re.compile(r"<[^>]*>|\s+")
 
 
@@ -193,11 +201,13 @@ def error(
     request: Request,
     side: Side,
     region: str,
+    project_id: str | None = None,
 ) -> exception.TransferError:
     """Return the error that an answer stands for.
 
     :param kind: the kind of failure that the answer means.
     :param side: of the copy that the image service is on.
+    :param project_id: in which the request was made; None if it is our own.
     """
     status = reply.status_code
     certain = (
@@ -207,11 +217,13 @@ def error(
         and status not in _UNCERTAIN
     )
     target = recognition.redirect_target(reply)
-    what = (
-        f"redirected {request.value} to {target}."
-        if target
-        else f"answered {status} to {request.value}{_explanation(reply)}"
-    )
+    if target:
+        what = f"redirected {request.value} to {target}."
+    elif kind in _OWN_WORDS and _is_glance_s(reply):
+        what = f"answered {status} to {request.value}{_reason(reply, kind)}"
+        what += f" Project: {project_id}." if project_id else ""
+    else:
+        what = f"answered {status} to {request.value}{_explanation(reply)}"
     error_class = exception.TransferError
     if certain:
         error_class = Refused
@@ -239,8 +251,20 @@ def _is_glance_s(reply: requests.Response) -> bool:
     return _GLANCE_HEADER in reply.headers
 
 
+def _reason(reply: requests.Response, kind: Kind) -> str:
+    """Return why the service refuses, in our words."""
+    told = refusals.describe(_words(reply)) or _OWN_WORDS[kind]
+    return f": {told}."
+
+
 def _explanation(reply: requests.Response) -> str:
     """Return the service's own words for an error, shortened, as text."""
+    words = _words(reply)[:_MAX_EXPLANATION]
+    return f": {words}" if words else "."
+
+
+def _words(reply: requests.Response) -> str:
+    """Return the text of an answer."""
     try:
         body = images.beginning(reply.iter_content(4096), 4096)
     except requests.RequestException:
@@ -252,5 +276,4 @@ def _explanation(reply: requests.Response) -> str:
     token = reply.request.headers.get("X-Auth-Token")
     if token:
         words = words.replace(token, "…")
-    words = words[:_MAX_EXPLANATION]
-    return f": {words}" if words else "."
+    return words

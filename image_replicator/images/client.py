@@ -79,6 +79,10 @@ class ImageClient:
         """The URL of the service; empty before the first request."""
         return self._service.url
 
+    def renew_right(self) -> None:
+        """Prove with a new token that the user still has the right."""
+        self._service.renew_right()
+
     def show(self, image_id: str) -> images.Image:
         """Return the image as Glance shows it."""
         reply = self._request("GET", image_id)

@@ -46,13 +46,15 @@ class ImageClients:
         region_id: str,
         side: Side,
         session: ksa_session.Session | None = None,
+        user: image_service.UserRight | None = None,
     ) -> image_client.ImageClient:
         """Return a client of one region's image service.
 
         :param side: of the copy that the region is on.
         :param session: sends the requests; None for the shared one.
+        :param user: with whose right the requests are made; None for ours.
         """
         service = image_service.ImageService(
-            session or self._session, region_id, self._catalogue, side
+            session or self._session, region_id, self._catalogue, side, user
         )
         return image_client.ImageClient(service, self._timeouts)

@@ -12,6 +12,7 @@
 
 """Requests to one region's image service, and their errors."""
 
+import dataclasses
 from typing import Any
 from typing import Final
 
@@ -22,6 +23,7 @@ from oslo_log import log as logging
 
 from image_replicator import catalogue as ir_catalogue
 from image_replicator import exception
+from image_replicator import user_auth
 from image_replicator.errors import ErrorCode
 from image_replicator.errors import Kind
 from image_replicator.errors import Side
@@ -30,8 +32,21 @@ from image_replicator.images import recognition
 
 LOG = logging.getLogger(__name__)
 
+_NAMES: Final = {Side.SOURCE: "source", Side.DESTINATION: "destination"}
+
 #: The methods of requests that can be sent again without harm.
 _REPEATABLE: Final = frozenset({"GET", "DELETE", "PATCH"})
+
+
+@dataclasses.dataclass(frozen=True)
+class UserRight:
+    """A user's right in a project.
+
+    :ivar auth: gets tokens with the right.
+    """
+
+    auth: user_auth.UserAuth
+    project_id: str
 
 
 class ImageService:
@@ -40,10 +55,11 @@ class ImageService:
     Every method raises :class:`~image_replicator.exception.TransferError`
     with a code of this side.
 
-    :param session: has our own credentials.
+    :param session: sends the requests, with our own credentials by default.
     :param region: as the catalogue names it.
     :param catalogue: has the region's URL.
     :param side: of the copy that the region is on.
+    :param user: with whose right the requests are made; None for ours.
     :ivar url: of the service; empty before the first request.
     """
 
@@ -53,8 +69,11 @@ class ImageService:
         region: str,
         catalogue: ir_catalogue.Catalogue,
         side: Side,
+        user: UserRight | None = None,
     ) -> None:
         self._session = session
+        self._auth = user.auth if user else None
+        self._project_id = user.project_id if user else None
         self.region = region
         self._catalogue = catalogue
         self._side = side
@@ -63,6 +82,8 @@ class ImageService:
     def send(self, method: str, path: str, **kwargs: Any) -> requests.Response:
         """Send a request, and return the response, whatever its status."""
         kwargs = {"raise_exc": False, "redirect": False, **kwargs}
+        if self._auth:
+            kwargs["auth"] = self._auth
         self.url = self._endpoint_url()
         try:
             return self._once_more(method, self.url + path, kwargs)
@@ -145,14 +166,33 @@ class ImageService:
         try:
             # The token is got here, as an error of Keystone during the request
             # would look like one of the service.
-            self._session.get_auth_headers()
+            self._session.get_auth_headers(self._auth)
             return self._catalogue.image_url(self.region)
         except ksa_exc.EndpointNotFound as error:
             raise self.error(Kind.NOT_IN_CATALOGUE, str(error)) from error
         except ksa_exc.ClientException as error:
             raise self._no_token(error) from error
 
+    def renew_right(self) -> None:
+        """Prove with a new token that the user still has the right."""
+        if self._auth is None:
+            return
+        try:
+            self._auth.renew(self._session)
+        except ksa_exc.ClientException as error:
+            raise self._no_token(error) from error
+
     def _no_token(self, error: Exception) -> exception.TransferError:
+        if isinstance(error, user_auth.AccessLost):
+            return self.error(
+                Kind.ACCESS_LOST,
+                f"The {_NAMES[self._side]} cannot be used any more: {error}. "
+                f"Project: {self._project_id}.",
+            )
+        if isinstance(error, user_auth.AuthorityExpired):
+            return exception.TransferError(
+                ErrorCode.AUTHORITY_EXPIRED, f"The copy cannot go on: {error}."
+            )
         LOG.error("Keystone gives us no token: %s", error)
         return exception.TransferError(
             ErrorCode.IDENTITY_UNAVAILABLE,
@@ -164,8 +204,15 @@ class ImageService:
     ) -> None:
         """Raise the error that a response stands for, if it is one."""
         kind = answers.failure(reply, request)
+        if kind is Kind.UNAUTHORIZED and self._auth:
+            # A new token tells whether the right is gone.
+            refusal = self._auth.refusal(self._session)
+            if refusal:
+                raise self._no_token(refusal)
         if kind:
-            raise answers.error(reply, kind, request, self._side, self.region)
+            raise answers.error(
+                reply, kind, request, self._side, self.region, self._project_id
+            )
 
     def error(self, kind: Kind, message: str) -> exception.TransferError:
         """Return an error of this side."""

@@ -23,11 +23,10 @@ from image_replicator import exception
 from image_replicator import metadata
 from image_replicator.db import owned_jobs
 from image_replicator.errors import ErrorCode
-from image_replicator.errors import Side
-from image_replicator.images import clients as image_clients
 from image_replicator.images import connections
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
+from image_replicator.worker import access
 from image_replicator.worker import availability
 from image_replicator.worker import outcome
 from image_replicator.worker import rate
@@ -79,7 +78,7 @@ class Attempts:
 
     :param conf: of the image replicator.
     :param database: the availability of the database.
-    :param clients: makes the clients of the image services.
+    :param access: opens the image services for a job.
     :param session: has the worker's own credentials.
     """
 
@@ -88,12 +87,12 @@ class Attempts:
         conf: cfg.ConfigOpts,
         owned: owned_jobs.OwnedJobs,
         database: availability.DatabaseAvailability,
-        clients: image_clients.ImageClients,
+        access: access.AccessControl,
         session: ksa_session.Session,
     ) -> None:
         self._owned = owned
         self._database = database
-        self._clients = clients
+        self._access = access
         self._connections = connections.Pool(session)
         self._rules = metadata.rules_from(conf)
         self._options = conf.transfer
@@ -120,12 +119,7 @@ class Attempts:
             claim,
             owned=self._owned,
             database=self._database,
-            source=self._clients.client(
-                job.source_region_id, Side.SOURCE, own.session
-            ),
-            destination=self._clients.client(
-                job.destination_region_id, Side.DESTINATION, own.session
-            ),
+            open_access=lambda: self._access.open(job, own.session),
             connections=own,
             rules=self._rules,
             options=self._options,
@@ -142,6 +136,8 @@ class Attempts:
         if attempt > self._retries.max_attempts:
             return _EXHAUSTED
         ended = _run(copy)
+        if copy.access:
+            self._access.forget_trusts_gone(copy.access)
         if isinstance(ended, outcome.Failed):
             seconds = self._retries.seconds_to_wait(ended.code, attempt)
             return dataclasses.replace(ended, retry_in=seconds)

@@ -25,11 +25,11 @@ from image_replicator import exception
 from image_replicator.db import leftovers
 from image_replicator.db import owned_jobs
 from image_replicator.errors import ErrorCode
-from image_replicator.errors import Side
-from image_replicator.images import clients as image_clients
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
+from image_replicator.worker import access
+from image_replicator.worker import cleanup
 from image_replicator.worker import retry
 from image_replicator.worker.outcome import Failed
 from image_replicator.worker.outcome import Outcome
@@ -48,7 +48,7 @@ class Finalizer:
 
     Unless the image was replicated, it removes it from the destination first.
 
-    :param clients: makes the clients of the image services.
+    :param access: opens the image services for a job.
     :param retry_delay: seconds until a cancelation that could not clean the
         destination is tried again.
     """
@@ -57,12 +57,12 @@ class Finalizer:
         self,
         owned: owned_jobs.OwnedJobs,
         leftovers: leftovers.Leftovers,
-        clients: image_clients.ImageClients,
+        access: access.AccessControl,
         retry_delay: float,
     ) -> None:
         self._owned = owned
         self._leftovers = leftovers
-        self._clients = clients
+        self._access = access
         self._retry_delay = retry_delay
 
     def finalize(self, job: Job, claim: Claim, ended: Outcome) -> None:
@@ -106,7 +106,13 @@ class Finalizer:
             case StopReason.CLAIM_LOST:
                 raise exception.ClaimLost(job.id)
             case Failed(code, message, None):
-                self._clean(job, claim)
+                left = self._clean(job, claim)
+                if _lacks_right(left):
+                    message += (
+                        " An unfinished image may be left in region "
+                        f"{job.destination_region_id}, as the right to remove "
+                        "it is gone."
+                    )
                 self._owned.fail(claim, code, message)
             case Failed(code, message, float() as seconds):
                 self._clean(job, claim)
@@ -167,12 +173,23 @@ class Finalizer:
 
     def _remove(self, row: Job) -> None:
         assert row.reserved_image_id
-        destination = self._clients.client(
-            row.destination_region_id, Side.DESTINATION
-        )
-        destination.remove(
-            row.reserved_image_id, exists=row.destination_image_id is not None
-        )
+        try:
+            self._access.open(row).destination.remove(
+                row.reserved_image_id,
+                exists=row.destination_image_id is not None,
+            )
+        except exception.TransferError as error:
+            own = self._access.as_service(row)
+            if own is None or error.code.kind not in access.NO_RIGHT:
+                raise
+            cleanup.remove_as_service(own, row)
+
+
+def _lacks_right(error: Exception | None) -> bool:
+    return (
+        isinstance(error, exception.TransferError)
+        and error.code.kind in access.NO_RIGHT
+    )
 
 
 def _is_final(error: Exception) -> bool:

@@ -24,6 +24,7 @@ from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from concurrent import futures
 from typing import Final
 from typing import Protocol
 
@@ -69,6 +70,8 @@ class ImageStream:
     :param silence: seconds for which the source may send nothing.
     :param wait: waits for a number of seconds; raises to stop the copy.
     :param abort: breaks off all requests to the source.
+    :param confirm: called before the last bytes are sent; raises to send none
+        of them. The upload goes on meanwhile.
     :param hashers: updated with every byte.
     :param clock: returns seconds; never goes back.
     :ivar bytes_copied: bytes that the upload has taken.
@@ -87,6 +90,7 @@ class ImageStream:
         silence: float,
         wait: Callable[[float], None],
         abort: Callable[[], None],
+        confirm: Callable[[], None] = lambda: None,
         hashers: Sequence[Hasher] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -102,6 +106,7 @@ class ImageStream:
         )
         self._wait = wait
         self._abort = abort
+        self.confirm = confirm
         self._hashers = hashers
         self._clock = clock
         self._offset = 0
@@ -160,7 +165,19 @@ class ImageStream:
             yield from self._paced(self._reserve.surplus())
             if not self._read():
                 yield from self._paced([self._reserve.trickle()])
+        yield from self._confirmed()
         yield from self._paced(self._reserve.drain())
+
+    def _confirmed(self) -> Iterator[bytes]:
+        """Wait for the confirmation; send a little while it is not there."""
+        with futures.ThreadPoolExecutor(1, "confirm") as pool:
+            confirmation = pool.submit(self.confirm)
+            while not futures.wait([confirmation], _INTERVAL).done:
+                self._wait(0.0)
+                # The last byte is never sent before.
+                if self._reserve.held > 1:
+                    yield from self._paced([self._reserve.trickle()])
+            confirmation.result()
 
     def _read(self) -> bool:
         """Move bytes from the readers to the reserve.

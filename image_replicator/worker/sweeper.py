@@ -19,6 +19,7 @@ from typing import Final
 from oslo_log import log as logging
 
 from image_replicator import exception
+from image_replicator.db import authorities
 from image_replicator.db import leftovers
 from image_replicator.jobs import Job
 from image_replicator.worker import availability
@@ -71,3 +72,30 @@ class LeftoverSweeper:
                     job.destination_region_id,
                     error,
                 )
+
+
+class AuthoritySweeper:
+    """Deletes the rights that are left of jobs that are over.
+
+    :param database: the availability of the database.
+    :param seconds: between two runs.
+    """
+
+    def __init__(
+        self,
+        authorities: authorities.Authorities,
+        database: availability.DatabaseAvailability,
+        seconds: float,
+        clock: interval.Clock = time.monotonic,
+    ) -> None:
+        self._authorities = authorities
+        self._database = database
+        self._interval = interval.Interval(seconds, clock)
+
+    def run(self) -> None:
+        """Delete what is left, if it is time to.
+
+        :raises DBError: if the database cannot be used.
+        """
+        if self._interval.is_over():
+            self._database.call(self._authorities.sweep, _BATCH_SIZE)

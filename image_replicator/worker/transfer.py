@@ -16,12 +16,14 @@ After each step, the job's row tells another worker, or an operator, which
 image is at the destination.
 """
 
+import functools
 import threading
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 from typing import ParamSpec
+from typing import TypeVar
 
 from oslo_config import cfg
 from oslo_log import log as logging
@@ -37,8 +39,10 @@ from image_replicator.images import client
 from image_replicator.images import connections
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
+from image_replicator.worker import access
 from image_replicator.worker import availability
 from image_replicator.worker import outcome
+from image_replicator.worker import proof
 from image_replicator.worker import range_reader
 from image_replicator.worker import rate
 from image_replicator.worker import stream
@@ -49,6 +53,7 @@ from image_replicator.worker import verification
 LOG = logging.getLogger(__name__)
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Stopped(Exception):
@@ -69,13 +74,13 @@ class Transfer:
     :param claim: the claim by which this worker owns the job.
     :param owned: writes the job's row.
     :param database: the availability of the database.
-    :param source: the images of the source region.
-    :param destination: the images of the destination region.
-    :param connections: the connections of ``source`` and ``destination``.
+    :param open_access: returns both image services, with the job's right.
+    :param connections: the connections to both image services.
     :param rules: which properties are copied.
     :param options: ``[transfer]`` of the configuration.
     :param window: most bytes of the image that are in memory.
     :param bandwidth: limit that all copies of this worker share.
+    :ivar access: both image services, once the copy has begun.
     """
 
     def __init__(
@@ -85,8 +90,7 @@ class Transfer:
         *,
         owned: owned_jobs.OwnedJobs,
         database: availability.DatabaseAvailability,
-        source: client.ImageClient,
-        destination: client.ImageClient,
+        open_access: Callable[[], access.Access],
         connections: connections.Connections,
         rules: metadata.Rules,
         options: cfg.ConfigOpts.GroupAttr,
@@ -97,8 +101,9 @@ class Transfer:
         self.claim = claim
         self._owned = owned
         self._database = database
-        self._source = source
-        self._destination = destination
+        self._open_access = open_access
+        self._proof: proof.Proof | None = None
+        self.access: access.Access | None = None
         self.connections = connections
         self._rules = rules
         self._options = options
@@ -147,20 +152,42 @@ class Transfer:
         :raises ClaimLost: if another worker owns the job by now.
         """
         try:
-            return self._copy()
-        except (exception.TransferError, connections.BrokenOff):
+            self.access = self._call(self._open_access)
+            self._proof = proof.Proof(self.job, self.access)
+            return self._copy(self._proof)
+        except connections.BrokenOff:
             # A stop breaks the connections off.
             self._check_stop()
             raise
+        except exception.TransferError as error:
+            self._check_stop()
+            raise self._explained(error) from error
         finally:
             # A stop while the end is written must not break them off.
             self.release()
 
-    def _copy(self) -> outcome.Replicated:
-        image = self._examine_source()
+    @property
+    def _source(self) -> client.ImageClient:
+        assert self.access  # nosec B101: set at the begin
+        return self.access.source
+
+    @property
+    def _destination(self) -> client.ImageClient:
+        assert self.access  # nosec B101: set at the begin
+        return self.access.destination
+
+    def _explained(
+        self, error: exception.TransferError
+    ) -> exception.TransferError:
+        return self._proof.explained(error) if self._proof else error
+
+    def _copy(self, right: proof.Proof) -> outcome.Replicated:
+        image = right.begin()
         carried = self._carried(image)
         source = verification.SourceData(image, again=self.job.attempts > 1)
-        data = self._stream = self._new_stream(image, source.hashers)
+        data = self._stream = self._new_stream(
+            image, source.hashers, functools.partial(right.confirm, image)
+        )
         try:
             # The first bytes are on their way while the image is created.
             data.start()
@@ -179,6 +206,7 @@ class Transfer:
             self._read_back,
         )
         LOG.info("Job %s: verified, %s", self.job.id, evidence)
+        right.renew(image)
         self._check_stop()
         self._complete(image, carried, image_id)
         self._check_stop()
@@ -186,27 +214,6 @@ class Transfer:
             evidence,
             round(image["size"] / seconds) if image["size"] else None,
         )
-
-    def _examine_source(self) -> images.Image:
-        image = self._source.show(self.job.source_image_id)
-        if image["status"] != "active":
-            raise exception.TransferError(
-                ErrorCode.SOURCE_NOT_ACTIVE,
-                f"The source image is {image['status']} by now.",
-            )
-        if not isinstance(image.get("size"), int):
-            raise exception.TransferError(
-                ErrorCode.SOURCE_SIZE_UNKNOWN,
-                "The source region's image service does not say how many "
-                "bytes the image has.",
-            )
-        if image["size"] != self.job.image_size:
-            raise exception.TransferError(
-                ErrorCode.SOURCE_SIZE_DIFFERS,
-                "The source image's size is not what it was when the copy "
-                "was asked for.",
-            )
-        return image
 
     def _carried(self, image: images.Image) -> images.Image:
         """Return the properties that the copy gets."""
@@ -223,9 +230,9 @@ class Transfer:
         if self.job.reserved_image_id:
             self._remove_earlier_image(self.job.reserved_image_id)
         image_id = uuidutils.generate_uuid()
-        self._record(self._owned.reserve_image, self.claim, image_id)
+        self._call(self._owned.reserve_image, self.claim, image_id)
         self._create(self._new_image(carried, image_id))
-        self._record(self._owned.image_created, self.claim, image_id)
+        self._call(self._owned.image_created, self.claim, image_id)
         return image_id
 
     def _new_image(self, carried: images.Image, image_id: str) -> images.Image:
@@ -260,30 +267,33 @@ class Transfer:
                 "The image of an earlier attempt could not be removed. "
                 f"{error.message}",
             ) from error
-        self._record(self._owned.image_removed, self.claim)
+        self._call(self._owned.image_removed, self.claim)
 
     def _create(self, image: images.Image) -> None:
         try:
             self._destination.create(image)
         except answers.Refused:
             # Only a refusal makes it certain that no image exists.
-            self._record(self._owned.image_removed, self.claim)
+            self._call(self._owned.image_removed, self.claim)
             raise
 
-    def _record(
-        self, write: Callable[P, None], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        """Write to the job's row; wait while the database is away."""
+    def _call(
+        self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a method of a store; wait while the database is away."""
         try:
-            self._database.call_until_available(
-                self._stopping, write, *args, **kwargs
+            return self._database.call_until_available(
+                self._stopping, method, *args, **kwargs
             )
         except Exception:
             self._check_stop()
             raise
 
     def _new_stream(
-        self, image: images.Image, hashers: Sequence[stream.Hasher]
+        self,
+        image: images.Image,
+        hashers: Sequence[stream.Hasher],
+        confirm: Callable[[], None],
     ) -> stream.ImageStream:
         options = self._options
         return stream.ImageStream(
@@ -309,6 +319,7 @@ class Transfer:
             ),
             wait=self._wait,
             abort=self.connections.break_off,
+            confirm=confirm,
             hashers=hashers,
         )
 

@@ -57,6 +57,8 @@ def upload(
     """
     data.fill()
     try:
+        if not len(data):
+            data.confirm()
         destination.upload(image_id, data if len(data) else b"")
     except exception.TransferError as error:
         if not _may_have_arrived(data, error):

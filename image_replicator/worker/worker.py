@@ -45,6 +45,7 @@ from image_replicator.images import clients as image_clients
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.jobs import WorkerDescription
+from image_replicator.worker import access
 from image_replicator.worker import attempt
 from image_replicator.worker import availability
 from image_replicator.worker import clock_check
@@ -93,14 +94,20 @@ class Worker:
         self.worker_id = new_worker_id(conf.worker.host)
         self._database = availability.DatabaseAvailability()
         self._running = running.RunningJobs()
-        clients = image_clients.ImageClients(conf, session)
+        access_control = access.AccessControl(
+            conf,
+            stores.authorities,
+            stores.delegations,
+            image_clients.ImageClients(conf, session),
+            session,
+        )
         self._attempts = attempt.Attempts(
-            conf, stores.owned, self._database, clients, session
+            conf, stores.owned, self._database, access_control, session
         )
         self._finalizer = finalize.Finalizer(
             stores.owned,
             stores.leftovers,
-            clients,
+            access_control,
             conf.worker.retry_delay,
         )
         self._sweeper = sweeper.LeftoverSweeper(
@@ -108,6 +115,9 @@ class Worker:
             self._database,
             self._finalizer.remove_leftover,
             conf.worker.retry_max_delay,
+        )
+        self._authority_sweeper = sweeper.AuthoritySweeper(
+            stores.authorities, self._database, conf.worker.retry_max_delay
         )
         self._clock_check = clock_check.ClockCheck(
             functools.partial(db_clock.read, stores.database),
@@ -215,6 +225,7 @@ class Worker:
         with contextlib.suppress(db_exc.DBError):
             duty.run_duty(self._cancel_unowned)
             duty.run_duty(self._sweeper.run)
+            duty.run_duty(self._authority_sweeper.run)
             duty.run_duty(self._clock_check.run)
 
     def _cancel_unowned(self) -> None:

@@ -29,6 +29,7 @@ from image_replicator import identity
 from image_replicator import jobs
 from image_replicator import policy
 from image_replicator.api import admission
+from image_replicator.api import delegation
 from image_replicator.api import http_errors
 from image_replicator.api import links
 from image_replicator.api import representation
@@ -62,13 +63,17 @@ class JobsController(resource.ItemController):
         repository: db_jobs.JobStore,
         enforcer: policy.Enforcer,
         identity: identity.Identity,
+        delegations: delegation.Delegations,
         links: links.Links,
     ) -> None:
         self._conf = conf
         self._repository = repository
         self._enforcer = enforcer
         self._links = links
-        self._admission = admission.Admission(conf, enforcer, identity)
+        self._delegations = delegations
+        self._admission = admission.Admission(
+            conf, enforcer, identity, delegations
+        )
 
     def target(self, tenant_id: str) -> Mapping[str, str]:
         """Return the target of the rules for a request that names no job."""
@@ -154,23 +159,25 @@ class JobsController(resource.ItemController):
     def create(self, call: resource.Call[None]) -> webob.Response:
         """Queue a copy, once the caller's rights are checked."""
         tenant = call.body["tenant_id_dst"]
-        image, region = self._admission.admit(
+        admitted = self._admission.admit(
             call, call.body["image_id"], tenant, call.body.get("region_id_dst")
         )
         job_id = self._repository.create(
             jobs.NewJob(
-                source_image_id=image["id"],
-                source_image_name=image.get("name") or "",
+                source_image_id=admitted.image["id"],
+                source_image_name=admitted.image.get("name") or "",
                 source_region_id=self._conf.region_id,
                 source_tenant_id=call.tenant_id,
-                destination_region_id=region,
+                destination_region_id=admitted.region,
                 destination_tenant_id=tenant,
                 destination_image_name=call.body.get("name"),
-                image_size=image["size"],
+                image_size=admitted.image["size"],
                 request_id=call.context.request_id,
             ),
             self._conf.api.max_active_jobs_per_tenant,
+            admitted.authority,
         )
+        self._delegations.remove_unused(call.context)
         response = responses.json_response({"job_id": job_id}, status=202)
         response.location = self._location(call, job_id)
         return response
@@ -189,14 +196,16 @@ class JobsController(resource.ItemController):
                 f"The source of the job is in region {job.source_region_id}; "
                 "only the image service there can have it run once more."
             )
-        self._admission.admit(
+        admitted = self._admission.admit(
             call,
             job.source_image_id,
             job.destination_tenant_id,
             job.destination_region_id,
         )
         self._repository.request_retry(
-            job.id, self._conf.api.max_active_jobs_per_tenant
+            job.id,
+            self._conf.api.max_active_jobs_per_tenant,
+            admitted.authority,
         )
         response = responses.empty_response(202)
         response.location = self._location(call, job.id)

@@ -314,7 +314,9 @@ class Credentials(plugin.BaseAuthPlugin):
     def __init__(self, urls: Mapping[str, str]) -> None:
         super().__init__()
         self._urls = urls
+        self.auth_url = "http://127.0.0.1:1/v3"
         self.given = 1
+        self.role_names = ["admin"]
 
     def get_token(self, session: ksa_session.Session, **kw: Any) -> str:
         return f"{TOKEN}-{self.given}"

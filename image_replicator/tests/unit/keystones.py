@@ -36,7 +36,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer()
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path.endswith("/trusts"):
+            self.keystone.trusts.append(json.loads(body)["trust"])
+            self.keystone.trustors.add(self.headers["X-Auth-Token"])
+        elif "/auth/tokens" in self.path:
+            self.keystone.scopes.append(_scope(json.loads(body)))
+        self._answer()
+
+    def do_DELETE(self) -> None:
         self._answer()
 
     def _answer(self) -> None:
@@ -50,6 +58,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing."""
+
+
+def _scope(body: dict[str, Any]) -> str:
+    """Return what a token is asked for: a trust's id, or a word."""
+    scope = body["auth"].get("scope", "none")
+    if isinstance(scope, str):
+        return scope
+    trust = scope.get("OS-TRUST:trust")
+    return trust["id"] if trust else "project"
 
 
 def credentials(**overrides: str | None) -> dict[str, object]:
@@ -75,6 +92,12 @@ class FakeKeystone(fixtures.Fixture):
     :ivar roles: of a token's user
     :ivar status: of each answer; other than with 200 there is no content
     :ivar body: of each answer, instead of the right one
+    :ivar scopes: of each request for a token: the id of a trust, "unscoped" or
+        "project"
+    :ivar scope_failures: statuses of the next answers to requests for tokens
+        with a trust
+    :ivar trusts: what each request for a trust asked for
+    :ivar trustors: the tokens of these requests
     :ivar seen: method, path and query of each request, in order
     """
 
@@ -83,9 +106,13 @@ class FakeKeystone(fixtures.Fixture):
         self.regions = regions
         self.tags: list[str] = []
         self.project: str | None = "service"
-        self.roles = ["admin"]
+        self.roles = ["service"]
         self.status = 200
         self.body: bytes | None = None
+        self.scopes: list[str] = []
+        self.scope_failures: list[int] = []
+        self.trusts: list[dict[str, Any]] = []
+        self.trustors: set[str] = set()
         self.seen: list[str] = []
 
     def _setUp(self) -> None:
@@ -108,14 +135,23 @@ class FakeKeystone(fixtures.Fixture):
             return self.status, self.body
         if self.status != 200:
             return self.status, {"error": {"message": "no"}}
+        if self._is_for_trust(request) and self.scope_failures:
+            return self.scope_failures.pop(0), {"error": {"message": "no"}}
         if request.endswith("/v3"):
             return 200, {"version": ksa_fixture.V3Discovery(self.url)}
+        if request.endswith("/trusts"):
+            return 201, {"trust": {"id": "7ru57"}}
         if request.endswith("/tags"):
             return 200, {"tags": self.tags}
         token = self._token()
         if request.endswith("/catalog"):
             return 200, {"catalog": token["token"]["catalog"]}
         return 201, token
+
+    def _is_for_trust(self, request: str) -> bool:
+        return request.startswith("POST /v3/auth/tokens") and self.scopes[
+            -1
+        ] not in ("unscoped", "project", "none")
 
     def _token(self) -> ksa_fixture.V3Token:
         token = ksa_fixture.V3Token(

@@ -12,13 +12,19 @@
 
 """The caller of a request, as auth_token found it."""
 
+import datetime
 from typing import Any
 
 import testtools
 
 from image_replicator import context
 
-_TOKEN_INFO = {"token": {"methods": ["application_credential", "token"]}}
+_TOKEN_INFO = {
+    "token": {
+        "methods": ["password"],
+        "expires_at": "2026-12-24T20:30:00.250000+02:00",
+    }
+}
 
 
 def environ(**added: Any) -> dict[str, Any]:
@@ -43,9 +49,34 @@ class TestFromEnviron(testtools.TestCase):
         self.assertEqual("project", caller.project_id)
         self.assertEqual(["reader", "member"], caller.roles)
         self.assertEqual("t0ken", caller.auth_token)
+        self.assertFalse(caller.restricted)
         self.assertEqual(
-            ("application_credential", "token"), caller.token_methods
+            datetime.datetime(2026, 12, 24, 18, 30, 0, 250000),
+            caller.token_expires_at,
         )
+
+    def test_the_other_header_for_a_token(self) -> None:
+        caller = context.from_environ(
+            environ(HTTP_X_AUTH_TOKEN=None, HTTP_X_STORAGE_TOKEN="other")
+        )
+        assert caller
+        self.assertEqual("other", caller.auth_token)
+
+    def test_tokens_that_are_good_for_one_project(self) -> None:
+        tokens: tuple[dict[str, Any], ...] = (
+            {"methods": ["application_credential"]},
+            {"methods": ["token", "ec2credential"]},
+            {"methods": ["oauth1"]},
+            {"methods": ["oauth2_credential"]},
+            {"methods": ["password"], "OS-TRUST:trust": {"id": "1"}},
+            {"methods": ["password"], "OS-OAUTH1": {}},
+        )
+        for token in tokens:
+            caller = context.from_environ(
+                environ() | {"keystone.token_info": {"token": token}}
+            )
+            assert caller
+            self.assertTrue(caller.restricted, token)
 
     def test_unscoped_token_has_no_project(self) -> None:
         """auth_token sets headers without a value to None."""
@@ -53,14 +84,15 @@ class TestFromEnviron(testtools.TestCase):
         assert caller
         self.assertIsNone(caller.project_id)
 
-    def test_token_without_details_has_no_methods(self) -> None:
+    def test_token_without_details(self) -> None:
         infos: tuple[dict[str, Any], ...] = ({}, {"token": {}})
         for info in infos:
             caller = context.from_environ(
                 environ() | {"keystone.token_info": info}
             )
             assert caller
-            self.assertEqual((), caller.token_methods)
+            self.assertFalse(caller.restricted)
+            self.assertIsNone(caller.token_expires_at)
 
     def test_there_is_no_caller_without_auth_token(self) -> None:
         for change in (

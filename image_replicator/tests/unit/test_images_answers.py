@@ -36,18 +36,62 @@ class TestErrors(test_images_client.ClientTestCase):
 
     def test_the_message_holds_region_status_and_glance_s_words(self) -> None:
         page = (
-            b"<html><head><title>413</title></head>\n<body>\n"
-            b"<h1>Too Large</h1>\nYour quota of 1 &lt; 2 is used up.<br />"
+            b"<html><head><title>400</title></head>\n<body>\n"
+            b"<h1>Bad</h1>\nA disk of 1 &lt; 2 sectors.<br />"
         )
-        self.glance.on("POST", "images", glances.saying(413, page))
+        self.glance.on("POST", "images", glances.saying(400, page))
         error = self._assert_fails(
-            "destination_quota_exceeded", self.images.create, {"id": ID}
+            "destination_refused", self.images.create, {"id": ID}
         )
         self.assertEqual(
-            "The image service of region ot2 answered 413 to creating the "
-            "image: 413 Too Large Your quota of 1 < 2 is used up.",
+            "The image service of region ot2 answered 400 to creating the "
+            "image: 400 Bad A disk of 1 < 2 sectors.",
             error.message,
         )
+
+    def test_a_limit_and_a_right_are_told_in_our_words(self) -> None:
+        """Glance's may name another project, or a file."""
+        for status, words, told in (
+            (413, b"Project 5ecre7 is full", "a limit of the project or of"),
+            (
+                413,
+                b"Project 5ecre7 is over a limit for [Resource "
+                b"image_size_total is over limit of 1 due to current usage 0 "
+                b"and delta 5]",
+                "the limit of image_size_total is 1, 0 are in use, and 5 more",
+            ),
+            (
+                413,
+                b"5ecre7: The limit has been exceeded on the number of "
+                b"allowed image tags. Attempted: 129, Maximum: 128",
+                "an image may have 128 tags, and this one has 129",
+            ),
+            (
+                413,
+                b"Image 5ecre7 exceeds the storage quota: The size of the "
+                b"data 100 will exceed the limit. 7 bytes remaining.",
+                "the image has 100 bytes, and 7 bytes are left",
+            ),
+            (
+                413,
+                b"The incoming image 5ecre7 is too large: The provided image "
+                b"is too large.",
+                "the image is larger than any may be",
+            ),
+            (403, b"5ecre7 may not", "its policy does not give the user"),
+            (
+                403,
+                b"Attribute 'x_owner' is reserved by 5ecre7.",
+                "the property x_owner is reserved for other roles",
+            ),
+        ):
+            self.glance.on("POST", "images", glances.saying(status, words))
+            error = self.assertRaises(
+                exception.TransferError, self.images.create, {"id": ID}
+            )
+            self.assertIn(f"answered {status} to creating", error.message)
+            self.assertIn(told, error.message)
+            self.assertNotIn("5ecre7", error.message)
 
     def test_glance_s_words_are_shortened(self) -> None:
         self.glance.on("GET", "image", glances.saying(500, b"x" * 10**6))

@@ -102,14 +102,14 @@ class TestUpload(test_images_client.ClientTestCase):
 
     def test_an_answer_before_the_end_of_the_body_counts(self) -> None:
         def refuse(handler: glances.Handler) -> None:
-            handler.answer(413, b"quota")
+            handler.answer(415, b"no raw")
 
         self.glance.on("PUT", "file", refuse)
         body = Body(200)
         error = self._assert_fails(
-            "destination_quota_exceeded", self.images.upload, ID, body
+            "destination_refused", self.images.upload, ID, body
         )
-        self.assertIn("quota", error.message)
+        self.assertIn("no raw", error.message)
         self.assertLess(body.sent, body.pieces)
 
     def test_a_service_that_takes_no_more(self) -> None:

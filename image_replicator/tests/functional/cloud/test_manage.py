@@ -13,6 +13,7 @@
 """image-replicator-manage on a real cloud: workers and orphans."""
 
 import json
+import pathlib
 import subprocess
 from typing import Any
 
@@ -21,6 +22,7 @@ from testtools import content
 from devcloud import cloud
 from devcloud import process
 from devcloud import proxy
+from devcloud import settings
 from image_replicator.tests.functional.cloud import base
 
 UPLOAD = proxy.Direction.UPLOAD
@@ -39,6 +41,8 @@ class TestManage(base.CloudTestCase):
                 process.script("image-replicator-manage"),
                 "--config-file",
                 str(self.cloud.glances["ot1"].replicator_config),
+                "--config-file",
+                str(self._administrator()),
                 *argv,
             ],
             capture_output=True,
@@ -52,6 +56,20 @@ class TestManage(base.CloudTestCase):
             content.text_content(done.stdout + done.stderr),
         )
         return done.returncode, done.stdout
+
+    def _administrator(self) -> pathlib.Path:
+        """Write a file with an administrator's credentials."""
+        admin = self.cloud.user("admin")
+        return settings.write(
+            self.cloud.directory / "administrator.conf",
+            {
+                "service_auth": {
+                    "username": admin.name,
+                    "password": admin.password,
+                    "project_name": "admin",
+                }
+            },
+        )
 
     def _listed(self, *argv: str) -> list[dict[str, Any]]:
         status, output = self._manage(*argv, "--format", "json")

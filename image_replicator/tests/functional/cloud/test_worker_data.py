@@ -116,6 +116,7 @@ class TestLostAnswer(base.CloudTestCase):
         self.job_id = self.ask_for_copy(image["id"])
         self.assertTrue(behind.wait_for_bytes(MEBIBYTE, Direction.UPLOAD))
         behind.pause(Direction.DOWNLOAD)
+        image_id: str
         (image_id,) = self.wait_until(
             lambda: set(self.images_in("ot2")) - self.before, "an image"
         )

@@ -20,6 +20,7 @@ import datetime
 import json
 import pathlib
 from collections.abc import Mapping
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from typing import Final
@@ -72,7 +73,12 @@ def environ(
     """
     added: dict[str, Any] = {
         ir_context.TOKEN_AUTH: object(),
-        "keystone.token_info": {"token": {"methods": list(methods)}},
+        "keystone.token_info": {
+            "token": {
+                "methods": list(methods),
+                "expires_at": "2036-06-10T04:34:45.000000Z",
+            }
+        },
         "HTTP_X_IDENTITY_STATUS": "Confirmed",
         "HTTP_X_AUTH_TOKEN": "t0ken-of-the-caller",
         "HTTP_X_USER_ID": "0badcafe0badcafe0badcafe0badcafe",
@@ -135,6 +141,7 @@ class ApiTestCase(testtools.TestCase):
     :ivar conf: its configuration
     :ivar glance: the wrapped Glance
     :ivar logged: a fixture with the log
+    :ivar trusts: user, project and roles of each trust that was made
     :ivar up: whether the destination's image service answers
     """
 
@@ -151,6 +158,8 @@ class ApiTestCase(testtools.TestCase):
             identity.Identity, "destination_region", self.destination_region
         )
         self._pretend(probe, "find_problem", self.find_problem)
+        self.trusts: list[tuple[Any, ...]] = []
+        self._pretend(identity.Identity, "make_trust", self.make_trust)
         self.build()
 
     def _pretend(self, owner: Any, name: str, replacement: Any) -> None:
@@ -164,7 +173,10 @@ class ApiTestCase(testtools.TestCase):
         url = f"sqlite:///{self.directory}/jobs.sqlite"
         values = settings.merge(
             {
-                "DEFAULT": {"region_id": "ot1"},
+                "DEFAULT": {
+                    "region_id": "ot1",
+                    "state_path": self.directory,
+                },
                 "database": {"connection": url},
                 "service_auth": keystones.credentials(password=_SECRET),
             },
@@ -187,8 +199,22 @@ class ApiTestCase(testtools.TestCase):
             project_id=project_id, roles=list(MEMBER), overwrite=False
         )
 
+    def make_trust(
+        self,
+        context: ir_context.RequestContext,
+        project_id: str,
+        roles: Sequence[str],
+        expires_at: datetime.datetime,
+    ) -> str | None:
+        """Return the id of a new trust."""
+        self.trusts.append((context.user_id, project_id, roles))
+        return f"trust-{len(self.trusts)}"
+
     def destination_region(
-        self, project_id: str, source_region: str, wanted: str | None = None
+        self,
+        context: ir_context.RequestContext,
+        source_region: str,
+        wanted: str | None = None,
     ) -> str:
         """Return the region of a copy."""
         return wanted or "ot2"

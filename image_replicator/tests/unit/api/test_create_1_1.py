@@ -19,6 +19,7 @@ from typing import Any
 
 import webob
 
+from image_replicator import context as ir_context
 from image_replicator import exception
 from image_replicator import jobs
 from image_replicator.api import router
@@ -64,7 +65,10 @@ class TestChunked(CreateTestCase):
 
 class TestRegion(CreateTestCase):
     def destination_region(
-        self, project_id: str, source_region: str, wanted: str | None = None
+        self,
+        context: ir_context.RequestContext,
+        source_region: str,
+        wanted: str | None = None,
     ) -> str:
         if wanted == "nowhere":
             raise exception.Conflict("The region nowhere offers no images.")

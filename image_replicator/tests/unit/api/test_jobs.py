@@ -165,7 +165,10 @@ class TestDestinationTenant(base.ApiTestCase):
         )
 
     def destination_region(
-        self, project_id: str, source_region: str, wanted: str | None = None
+        self,
+        context: ir_context.RequestContext,
+        source_region: str,
+        wanted: str | None = None,
     ) -> str:
         if not self.region:
             raise exception.Conflict("No destination region is known.")

@@ -14,6 +14,7 @@
 
 import datetime
 import json
+import types
 from typing import Any
 
 import fixtures
@@ -22,6 +23,8 @@ from oslo_utils import uuidutils
 from image_replicator.cmd import manage
 from image_replicator.conf import loading
 from image_replicator.db import stores
+from image_replicator.errors import ErrorCode
+from image_replicator.jobs import Claim
 from image_replicator.jobs import NewJob
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.cmd import base
@@ -34,6 +37,10 @@ class _Identity:
         self.session = glances.new_session(**regions)
         self.catalogue = glances.catalogue_of(self.session)
         self._regions = frozenset(regions)
+        self.roles = ["admin"]
+
+    def access(self) -> types.SimpleNamespace:
+        return types.SimpleNamespace(role_names=self.roles)
 
     def image_regions(self) -> frozenset[str]:
         return self._regions
@@ -44,7 +51,7 @@ class TestOrphans(base.CommandTestCase):
         super().setUp()
         self.near = self.useFixture(glances.FakeGlance())
         self.far = self.useFixture(glances.FakeGlance())
-        known = _Identity(far=self.far, near=self.near)
+        known = self.known = _Identity(far=self.far, near=self.near)
         self.useFixture(
             fixtures.MonkeyPatch(
                 "image_replicator.identity.Identity", lambda conf: known
@@ -76,8 +83,8 @@ class TestOrphans(base.CommandTestCase):
         found: list[dict[str, Any]] = json.loads(done.output)
         return found
 
-    def _answer_for(self, image_id: str) -> None:
-        """Add a job that fills an image."""
+    def _answer_for(self, image_id: str) -> tuple[stores.Stores, Claim]:
+        """Add a job that fills an image; return its claim."""
         argv = ["--config-file", str(self.config_file)]
         opened = stores.open_stores(loading.load(argv))
         self.addCleanup(opened.database.engine.dispose)
@@ -96,6 +103,8 @@ class TestOrphans(base.CommandTestCase):
         claimed = opened.queue.claim_next("worker")
         assert claimed
         opened.owned.reserve_image(claimed[1], image_id)
+        opened.owned.image_created(claimed[1], image_id)
+        return opened, claimed[1]
 
     def test_there_is_none(self) -> None:
         self.assertEqual([], self._found())
@@ -139,6 +148,45 @@ class TestOrphans(base.CommandTestCase):
         self._answer_for(image_id)
         self.assertEqual([], self._found("--remove"))
         self.assertIn(image_id, self.near.images)
+
+    def _leave(self, **properties: Any) -> tuple[stores.Stores, str, str]:
+        """Let a job end in error without the right to remove its image."""
+        image_id = self._add(self.near, **properties)
+        opened, claim = self._answer_for(image_id)
+        opened.owned.fail(claim, ErrorCode.DESTINATION_ACCESS_LOST, "No role.")
+        return opened, claim.job_id, image_id
+
+    def test_an_image_that_a_job_left(self) -> None:
+        opened, job_id, image_id = self._leave()
+        (found,) = self._found()
+        self.assertEqual(
+            ("near", image_id, "destination", f"left by job {job_id}", False),
+            tuple(
+                found[key]
+                for key in ("region_id", "id", "owner", "status", "removed")
+            ),
+        )
+        self.assertEqual([], self._found("--region", "far"))
+        self.assertTrue(self._found("--remove")[0]["removed"])
+        self.assertEqual({}, self.near.images)
+        self.assertIsNone(opened.jobs.get(job_id).reserved_image_id)
+        self.assertEqual([], self._found())
+
+    def test_one_that_names_a_key_is_not_removed(self) -> None:
+        """An administrator's right could delete another's key."""
+        _opened, _job_id, image_id = self._leave(
+            cinder_encryption_key_id="another's"
+        )
+        done = self._orphans("--remove")
+        self.assertEqual(1, done.status)
+        self.assertIn("names an encryption key", done.errors)
+        self.assertIn(image_id, self.near.images)
+
+    def test_credentials_that_do_not_see_all(self) -> None:
+        self.known.roles = ["service"]
+        done = self._orphans()
+        self.assertEqual(0, done.status)
+        self.assertIn("do not have the role admin", done.errors)
 
     def test_a_young_image_is_no_orphan(self) -> None:
         young = self._add(self.near, hours=23)

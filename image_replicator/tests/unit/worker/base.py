@@ -22,10 +22,13 @@ import fixtures
 import testtools
 from oslo_utils import uuidutils
 
+from image_replicator import authority as ir_authority
 from image_replicator import jobs
 from image_replicator.conf import loading
 from image_replicator.db import stores
+from image_replicator.images import clients
 from image_replicator.tests.unit import glances
+from image_replicator.worker import access
 from image_replicator.worker import finalize
 from image_replicator.worker import range_reader
 
@@ -42,6 +45,7 @@ class WorkerTestCase(testtools.TestCase):
 
     :ivar source: the image service of ``ot1``
     :ivar destination: the image service of ``ot2``
+    :ivar directory: has the configuration and the database
     """
 
     def setUp(self) -> None:
@@ -61,26 +65,41 @@ class WorkerTestCase(testtools.TestCase):
             ot1=self.source, ot2=self.destination
         )
         directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.directory = directory
         path = directory / "image-replicator.conf"
         path.write_text(
             f"[database]\nconnection = sqlite:///{directory}/jobs.sqlite\n"
             "[worker]\npoll_interval = 0.05\nhost = here\nmax_attempts = 1\n"
             "[transfer]\nchunk_size = 65536\n"
+            # The fake services know no users' rights.
+            "[delegation]\nlegacy = service\n"
         )
         self.conf = loading.load(config_file=str(path))
         self.stores = stores.open_stores(self.conf)
+
+    def new_access_control(self) -> access.AccessControl:
+        """Return what opens the image services for jobs."""
+        return access.AccessControl(
+            self.conf,
+            self.stores.authorities,
+            self.stores.delegations,
+            clients.ImageClients(self.conf, self.session),
+            self.session,
+        )
 
     def new_job(
         self,
         data: bytes = DATA,
         destination_image_name: str | None = None,
         source_tenant_id: str = "the-source-tenant",
+        authority: ir_authority.Authority | None = None,
         **properties: Any,
     ) -> str:
         """Add an image to the source region, and create a job for it.
 
         :param destination_image_name: None for the image's own name
         :param source_tenant_id: the tenant that asks for the copy
+        :param authority: the right with which it is made
         """
         image_id = uuidutils.generate_uuid()
         self.source.add(image_id, data, **properties)
@@ -95,7 +114,8 @@ class WorkerTestCase(testtools.TestCase):
                 destination_image_name=destination_image_name,
                 image_size=len(data),
                 request_id="req-1",
-            )
+            ),
+            authority=authority,
         )
 
     def claim(self) -> tuple[jobs.Job, jobs.Claim]:

@@ -19,8 +19,6 @@ import fixtures
 from image_replicator import exception
 from image_replicator import jobs
 from image_replicator.errors import ErrorCode
-from image_replicator.errors import Side
-from image_replicator.images import clients
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
 from image_replicator.worker import finalize
@@ -43,11 +41,10 @@ ENDS = (
 class FinalizeTestCase(base.WorkerTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.clients = clients.ImageClients(self.conf, self.session)
         self.finalizer = finalize.Finalizer(
             self.stores.owned,
             self.stores.leftovers,
-            self.clients,
+            self.new_access_control(),
             retry_delay=0.0,
         )
         self.new_job()
@@ -178,7 +175,7 @@ class TestCleaning(FinalizeTestCase):
         self.assert_clean(self.finalize(FAILED))
         self.assertRaises(
             exception.TransferError,
-            self.clients.client("ot2", Side.DESTINATION).create,
+            glances.image_client(self.session).create,
             {"id": IMAGE_ID},
         )
 
@@ -293,13 +290,13 @@ class TestCleaning(FinalizeTestCase):
     def test_a_cancel_that_is_refused_is_an_error(self) -> None:
         self.create()
         for method in ("DELETE", "PATCH"):
-            self.destination.on(method, "image", glances.saying(403, b"Mine"))
+            self.destination.on(method, "image", glances.saying(403))
         self.stores.jobs.request_cancel(self.job.id)
         row = self.finalize(outcome.StopReason.CANCELED)
         self.assertEqual(
             ("error", "cleanup_failed"), (row.status, row.error_code)
         )
-        self.assertIn("Mine", row.error_message or "")
+        self.assertIn("answered 403", row.error_message or "")
         self.assertEqual(IMAGE_ID, row.reserved_image_id)
 
     def test_a_returned_job_names_the_image_that_it_left(self) -> None:

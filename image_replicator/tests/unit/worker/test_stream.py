@@ -73,6 +73,7 @@ class StreamTestCase(testtools.TestCase):
             silence=60.0,
             wait=kwargs.get("wait", self.waits.append),
             abort=self._abort,
+            confirm=kwargs.get("confirm", lambda: None),
             hashers=kwargs.get("hashers", ()),
         )
         self.addCleanup(data.close)
@@ -260,3 +261,67 @@ class TestSilence(StreamTestCase):
         data = self.new_stream(size=100)
         data.fill()
         self.assertEqual(DATA[:100], b"".join(data))
+
+
+class TestConfirmation(StreamTestCase):
+    """The last bytes are sent only after a confirmation."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.useFixture(
+            fixtures.MonkeyPatch(f"{stream.__name__}._INTERVAL", 0.001)
+        )
+
+    def test_the_upload_goes_on_until_it_is_there(self) -> None:
+        """But it does not end, however long that takes."""
+        gate = threading.Event()
+        self.addCleanup(gate.set)
+        data = self.new_stream(confirm=lambda: gate.wait(base.PATIENCE))
+        passed = b""
+        waited = 0
+
+        def wait(seconds: float) -> None:
+            nonlocal waited
+            waited += 1
+            if data._offset == len(DATA) and waited > 10_000:
+                gate.set()
+
+        data._wait = wait
+        for chunk in data:
+            if not gate.is_set():
+                self.assertLess(len(passed) + len(chunk), len(DATA))
+            passed += chunk
+        self.assertTrue(gate.is_set())
+        self.assertEqual(DATA, passed)
+
+    def test_without_it_the_last_bytes_are_not_sent(self) -> None:
+        def refuse() -> None:
+            raise exception.TransferError(
+                ErrorCode.DESTINATION_ACCESS_LOST, "gone"
+            )
+
+        data = self.new_stream(confirm=refuse)
+        passed: list[bytes] = []
+        error: exception.TransferError = self.assertRaises(
+            exception.TransferError, lambda: passed.extend(data)
+        )
+        self.assertEqual(ErrorCode.DESTINATION_ACCESS_LOST, error.code)
+        self.assertLess(len(b"".join(passed)), len(DATA))
+        self.assertFalse(data.exhausted)
+
+    def test_a_stop_does_not_wait_for_it(self) -> None:
+        gate = threading.Event()
+        self.addCleanup(gate.set)
+
+        class Stopped(Exception):
+            pass
+
+        def wait(seconds: float) -> None:
+            if data._offset == len(DATA):
+                # A stop breaks the requests of the confirmation off.
+                gate.set()
+                raise Stopped
+
+        data = self.new_stream(confirm=lambda: gate.wait(base.PATIENCE))
+        data._wait = wait
+        self.assertRaises(Stopped, b"".join, data)

@@ -22,6 +22,7 @@ from image_replicator.errors import Side
 from image_replicator.images import connections
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
+from image_replicator.worker import access
 from image_replicator.worker import availability
 from image_replicator.worker import outcome
 from image_replicator.worker import rate
@@ -51,8 +52,12 @@ class TransferTestCase(base.WorkerTestCase):
             self.claimed,
             owned=self.stores.owned,
             database=availability.DatabaseAvailability(),
-            source=glances.image_client(own.session, "ot1", Side.SOURCE),
-            destination=glances.image_client(own.session),
+            open_access=lambda: access.Access(
+                glances.image_client(own.session, "ot1", Side.SOURCE),
+                glances.image_client(own.session),
+                {},
+                None,
+            ),
             connections=own,
             rules=metadata.Rules(**rules),
             options=self.conf.transfer,

@@ -79,7 +79,7 @@ class TestSourceFailures(test_transfer.TransferTestCase):
     def test_the_data_is_refused(self) -> None:
         self.source.on("GET", "file", glances.saying(403, b"no download"))
         self.begin()
-        self.assertIn("no download", self.assert_fails("source_forbidden"))
+        self.assert_fails("source_forbidden")
 
     def _send_first(self, *answers: glances.Answer) -> None:
         """Set the first answers to requests for data; then Glance answers."""
@@ -146,9 +146,7 @@ class TestDestinationFailures(test_transfer.TransferTestCase):
         """No image exists then, and the row names none."""
         self.destination.on("POST", "images", glances.saying(413, b"Too many"))
         self.begin()
-        self.assertIn(
-            "Too many", self.assert_fails("destination_quota_exceeded")
-        )
+        self.assert_fails("destination_quota_exceeded")
         row = self.stores.jobs.get(self.job.id)
         self.assertIsNone(row.reserved_image_id)
 
@@ -174,7 +172,9 @@ class TestDestinationFailures(test_transfer.TransferTestCase):
             self.destination.seen.clear()
             self.destination.on("PUT", "file", glances.saying(status, b"why"))
             self.begin()
-            self.assertIn("why", self.assert_fails(code))
+            message = self.assert_fails(code)
+            # Glance's words for a limit or a right may name another project.
+            self.assertEqual(status not in (403, 413), "why" in message)
             self.assertEqual(1, self.destination.count("PUT", "file"))
 
     def test_it_hangs_up_in_the_middle(self) -> None:
@@ -288,7 +288,10 @@ class TestLostAnswer(test_transfer.TransferTestCase):
         now = iter(range(1000))
         clock = types.SimpleNamespace(monotonic=lambda: next(now))
         self._lose(504, *["saving"] * 99)
-        data = self.copy._new_stream(self.source_image(self.job.id), ())
+        self.copy.access = self.copy._open_access()
+        data = self.copy._new_stream(
+            self.source_image(self.job.id), (), lambda: None
+        )
         data.start()
         self.addCleanup(data.close)
         image_id = self.copy._prepare_destination({})

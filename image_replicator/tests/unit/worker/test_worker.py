@@ -162,12 +162,12 @@ class TestWork(WorkerProcessTestCase):
             self.wait_for(job_id, "replicated")
 
     def test_a_failure_is_kept_with_its_reason(self) -> None:
-        self.destination.on("PUT", "file", glances.saying(413, b"Quota!"))
+        self.destination.on("PUT", "file", glances.saying(415, b"No raw!"))
         job_id = self.new_job()
         self.start()
         row = self.wait_for(job_id, "error", "replicated")
-        self.assertEqual("destination_quota_exceeded", row.error_code)
-        self.assertIn("Quota!", row.error_message or "")
+        self.assertEqual("destination_refused", row.error_code)
+        self.assertIn("No raw!", row.error_message or "")
         self.assertIsNone(row.destination_image_id)
         self.assertEqual({}, self.destination.images)
 

@@ -124,7 +124,7 @@ class TestFaults(test_worker.WorkerProcessTestCase):
     def test_an_error_whose_words_are_refused_is_kept_without_them(
         self,
     ) -> None:
-        self.destination.on("PUT", "file", glances.saying(413, b"Quota!"))
+        self.destination.on("PUT", "file", glances.saying(415, b"No raw!"))
         self.disturb(
             self.stores.owned,
             "fail",
@@ -133,10 +133,10 @@ class TestFaults(test_worker.WorkerProcessTestCase):
         job_id = self.new_job()
         self.start()
         row = self.wait_for(job_id, "error")
-        self.assertEqual("destination_quota_exceeded", row.error_code)
+        self.assertEqual("destination_refused", row.error_code)
         self.assertIn("req-1", row.error_message or "")
-        self.assertNotIn("Quota!", row.error_message or "")
-        self.assertIn("Quota!", self.logger.output)
+        self.assertNotIn("No raw!", row.error_message or "")
+        self.assertIn("No raw!", self.logger.output)
         self.assertEqual({}, self.destination.images)
 
     def test_a_retry_whose_words_are_refused_is_a_retry(self) -> None:

@@ -1,0 +1,129 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The rights with which jobs are done, while they are needed.
+
+A row is written with its job, in one transaction, and deleted with the change
+of status that ends the job. So no sealed token is kept for longer than needed.
+"""
+
+from typing import Final
+
+import sqlalchemy as sa
+
+from image_replicator.authority import Authority
+from image_replicator.authority import SealedToken
+from image_replicator.db import database
+from image_replicator.db import errors
+from image_replicator.db import models
+
+_jobs: Final = models.Job.__table__.c
+_authorities: Final = models.Authority.__table__.c
+
+
+class Authorities:
+    """The rights of the jobs in one database."""
+
+    def __init__(self, database: database.Database) -> None:
+        self._database = database
+
+    def get(self, job_id: str) -> Authority | None:
+        """Return the right of a job; None if it has none."""
+        with self._database.reader() as connection:
+            row = connection.execute(
+                sa.select(models.Authority.__table__).where(
+                    _authorities.job_id == job_id
+                )
+            ).one_or_none()
+        if row is None:
+            return None
+        token = None
+        if row.sealed_token is not None:
+            token = SealedToken(
+                sealed=row.sealed_token, expires_at=row.token_expires_at
+            )
+        return Authority(
+            user_id=row.user_id,
+            source_owner_id=row.source_owner_id,
+            source_trust_id=row.source_trust_id,
+            destination_trust_id=row.destination_trust_id,
+            token=token,
+        )
+
+    @errors.retry_on_deadlock
+    def sweep(self, limit: int) -> int:
+        """Delete rights that no job needs, and return their number.
+
+        Workers of the release before, which do not know this table, leave them
+        behind.
+
+        :param limit: the most rows to delete.
+        """
+        # It takes two transactions, as one that writes must not begin with a
+        # read.
+        needless = (
+            sa.select(_authorities.job_id)
+            .outerjoin(models.Job, _jobs.id == _authorities.job_id)
+            .where(_is_needless())
+            .limit(limit)
+        )
+        with self._database.reader() as connection:
+            ids = connection.scalars(needless).all()
+        if not ids:
+            return 0
+        # A retry may have begun in between.
+        still = sa.exists().where(
+            _jobs.id == _authorities.job_id, ~_is_needless()
+        )
+        with self._database.writer() as connection:
+            deleted = connection.execute(
+                sa.delete(models.Authority).where(
+                    _authorities.job_id.in_(ids), ~still
+                )
+            )
+            return deleted.rowcount
+
+
+def _is_needless() -> sa.ColumnElement[bool]:
+    """Return the condition that a job needs no right; it may be missing."""
+    return sa.and_(_jobs.active.is_(None), _jobs.reserved_image_id.is_(None))
+
+
+def write(
+    connection: sa.Connection, job_id: str, authority: Authority | None
+) -> None:
+    """Write the right of a job in place of the one that it has.
+
+    :param authority: None for no right.
+    """
+    delete(connection, job_id)
+    if authority is None:
+        return
+    token = authority.token
+    connection.execute(
+        sa.insert(models.Authority).values(
+            job_id=job_id,
+            user_id=authority.user_id,
+            source_owner_id=authority.source_owner_id,
+            source_trust_id=authority.source_trust_id,
+            destination_trust_id=authority.destination_trust_id,
+            sealed_token=token and token.sealed,
+            token_expires_at=token and token.expires_at,
+        )
+    )
+
+
+def delete(connection: sa.Connection, *job_ids: str) -> None:
+    """Delete the rights of jobs that need none any more."""
+    connection.execute(
+        sa.delete(models.Authority).where(_authorities.job_id.in_(job_ids))
+    )
