@@ -263,6 +263,13 @@ class Identity:
             f"/projects/{project_id}/users/{user_id}/roles/{role_id}"
         )
 
+    def revoke(self, user_id: str, project_id: str, role: str) -> None:
+        """Take a role on a project from a user."""
+        role_id = self._roles[role]
+        self._client.delete(
+            f"/projects/{project_id}/users/{user_id}/roles/{role_id}"
+        )
+
     def create_application_credential(
         self, user: User, project: str, unrestricted: bool = False
     ) -> ApplicationCredential:

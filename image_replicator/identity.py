@@ -37,6 +37,9 @@ LOG = logging.getLogger(__name__)
 
 _REGION_TAG: Final = "region:"
 
+#: Seconds for a request that the caller does not need.
+_PATIENCE: Final = 3.0
+
 _TRUSTS: Final = "/OS-TRUST/trusts"
 _TRUST_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -261,7 +264,13 @@ class Identity:
         :raises keystoneauth1.exceptions.ClientException: if it stays.
         """
         with contextlib.suppress(ksa_exc.NotFound):
-            self._as_caller(context, "DELETE", f"{_TRUSTS}/{trust_id}")
+            self._as_caller(
+                context,
+                "DELETE",
+                f"{_TRUSTS}/{trust_id}",
+                # The caller waits, and does not need this.
+                timeout=_PATIENCE,
+            )
 
     def caller_in_project(
         self, project_id: str, context: ir_context.RequestContext

@@ -114,10 +114,32 @@ class Trustee:
                 "deleted"
             ) from error
         except ksa_exc.Forbidden as error:
+            if not self._is_trustee(session, trust_id):
+                raise TrustGone(
+                    "the trust that the user made for the copy was made for "
+                    "another service user"
+                ) from error
             raise AccessLost(
                 "the user who asked for the copy is disabled, or has lost a "
                 "role in the project"
             ) from error
+
+    def _is_trustee(self, session: ksa_session.Session, trust_id: str) -> bool:
+        """Tell whether a trust was made for our user.
+
+        The operator may have given us another user since.
+        """
+        try:
+            session.get(
+                f"{self._auth.auth_url}/OS-TRUST/trusts/{trust_id}",
+                auth=self._auth,
+            )
+        except ksa_exc.Forbidden:
+            return False
+        except ksa_exc.ClientException:
+            # It is not known, so the trust is kept.
+            return True
+        return True
 
     def _own_token(self, session: ksa_session.Session) -> str:
         """Return our own token.

@@ -18,7 +18,9 @@ that users asked for, and trusts no result of the image replicator.
 
 import collections
 import dataclasses
+import datetime
 import hashlib
+import math
 import random
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -28,6 +30,8 @@ from typing import Any
 from typing import Final
 
 from devcloud.chaos import fence
+from devcloud.chaos import plan
+from devcloud.chaos import rights
 
 Row = Mapping[str, Any]
 Image = Mapping[str, Any]
@@ -37,6 +41,13 @@ Image = Mapping[str, Any]
 _EARLY_ERRORS: Final = frozenset(
     {"verification_failed", "source_damaged", "cleanup_failed"}
 )
+
+
+_LOST_RIGHTS: Final = frozenset({"destination_access_lost"})
+
+#: Seconds from a proof of the right to the last write to the image, at most: a
+#: worker may be halted in between, and its request may be slow.
+SLACK: Final = 3 * plan.LEASE + 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +107,7 @@ class World:
     :ivar read: returns an image's bytes, as the destination serves them
     :ivar stored: returns an image's bytes, as the destination has stored them
     :ivar max_attempts: of a job
+    :ivar rights_taken: when users could not have made copies themselves
     """
 
     asks: Sequence[Ask]
@@ -104,6 +116,7 @@ class World:
     read: Callable[[str], bytes]
     stored: Callable[[str], bytes]
     max_attempts: int
+    rights_taken: Sequence[rights.Taken] = ()
 
 
 def violations(world: World) -> Iterator[str]:
@@ -133,6 +146,11 @@ def _wrong_with_asks(world: World) -> Iterator[str]:
     surplus = collections.Counter(_copy(row) for row in found.values())
     for copy in surplus - unclear:
         yield f"nobody asked for {copy}, and there is a job"
+
+
+def _seconds(text: str) -> float:
+    """Return a time of Glance's in seconds since the epoch."""
+    return datetime.datetime.fromisoformat(text).timestamp()
 
 
 def _copy(row: Row) -> tuple[str, str]:
@@ -187,6 +205,9 @@ def _wrong_with_error(world: World, row: Row) -> Iterator[str]:
     attempts = _attempts(row)
     if not row["error_code"] or not row["error_message"]:
         yield "does not say why"
+    elif row["error_code"] in _LOST_RIGHTS:
+        if not any(_lacking(world, row)):
+            yield f"says {row['error_code']}, and no right was taken"
     elif (
         attempts < world.max_attempts
         and row["error_code"] not in _EARLY_ERRORS
@@ -194,6 +215,14 @@ def _wrong_with_error(world: World, row: Row) -> Iterator[str]:
         yield f"was given up at attempt {attempts}: {row['error_code']}"
     if row["destination_image_id"]:
         yield "shows an image"
+
+
+def _lacking(world: World, row: Row) -> Iterator[rights.Taken]:
+    return rights.lacking(
+        world.rights_taken,
+        row["source_tenant_id"],
+        row["destination_tenant_id"],
+    )
 
 
 def _source_of(world: World, row: Row) -> Source | None:
@@ -240,6 +269,14 @@ def _wrong_with_image(
             yield f"has {name} {image[name]!r}, not {value!r}"
     if image["status"] != "active":
         return
+    # The last write to the image, which makes the user's of it.
+    made = _seconds(image["updated_at"])
+    for taken in _lacking(world, row):
+        if taken.begin + SLACK < made < (taken.end or math.inf):
+            yield (
+                f"was made {made - taken.begin:.0f} s after its user lost "
+                "the right"
+            )
     for how, data in (("served", world.read), ("stored", world.stored)):
         if data(image["id"]) != source.data():
             yield f"has other bytes, as it is {how}"

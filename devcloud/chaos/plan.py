@@ -26,6 +26,9 @@ from devcloud import faults
 #: Seconds of a worker's lease: the least that the option allows.
 LEASE: Final = 2.0
 
+#: Users who ask for copies, each of a project of their own.
+USERS: Final = 3
+
 _OUTAGES: Final = ("kill", "stop", "freeze")
 _LARGEST: Final = 3 << 20  # bytes of an image
 _CANCELED: Final = 0.12  # part of the jobs
@@ -44,6 +47,8 @@ class Act(enum.StrEnum):
     CUT_REGION = "all connections to a region cut"
     CLOSE_REGION = "connections to a region refused"
     OPEN_REGION = "and taken again"
+    TAKE_RIGHT = "a role in a destination project taken from a user"
+    GIVE_RIGHT = "and given back"
     BEGIN_OUTAGE = "the database away"
     END_OUTAGE = "and back"
 
@@ -53,7 +58,8 @@ class Step:
     """An act at a point of time.
 
     :ivar at: seconds since the begin
-    :ivar subject: the worker's number, the region, or the kind of outage
+    :ivar subject: the worker's number, the region, the kind of outage, or the
+        numbers of a user and a destination tenant
     """
 
     at: float
@@ -89,6 +95,7 @@ _TROUBLES: Final = (
     _Trouble(40, Act.HALT_KEYSTONE, Act.RESUME_KEYSTONE, lasts=(1, 4)),
     _Trouble(8, Act.CUT_REGION),
     _Trouble(30, Act.CLOSE_REGION, Act.OPEN_REGION, lasts=(0.5, 3)),
+    _Trouble(15, Act.TAKE_RIGHT, Act.GIVE_RIGHT, lasts=(20, 45)),
     _Trouble(12, Act.BEGIN_OUTAGE, Act.END_OUTAGE, lasts=(0.3, 3)),
 )
 
@@ -180,7 +187,9 @@ def make(
         Wish(at, *copy, cancel_after=_patience(chance) if trouble else None)
         for at, copy in zip(times, copies, strict=False)
     ]
-    steps = list(_steps(seed, seconds, workers)) if trouble else []
+    steps = []
+    if trouble:
+        steps = list(_steps(seed, seconds, workers, tenants))
     return Plan(
         seed=seed,
         seconds=seconds,
@@ -208,7 +217,9 @@ def _patience(chance: random.Random) -> float | None:
     return seconds * _PATIENCE_OF_USERS if cancels else None
 
 
-def _steps(seed: str, seconds: float, workers: int) -> Iterator[Step]:
+def _steps(
+    seed: str, seconds: float, workers: int, tenants: int
+) -> Iterator[Step]:
     for trouble in _TROUBLES:
         # Each kind has a generator of its own, so that a new kind changes no
         # other.
@@ -216,23 +227,32 @@ def _steps(seed: str, seconds: float, workers: int) -> Iterator[Step]:
         times = max(1, round(seconds / trouble.every))
         for number in range(times):
             at = (number + chance.random() / 2) * seconds / times
-            subject = _subject(trouble.begin, number, workers, chance)
+            subject = _subject(trouble.begin, number, workers, tenants, chance)
             yield Step(at, trouble.begin, subject)
             if trouble.end:
                 lasts = chance.uniform(*trouble.lasts)
-                # It must end before it begins again.
-                lasts = min(lasts, 0.49 * seconds / times)
+                if trouble.begin is not Act.TAKE_RIGHT:
+                    # It must end before it begins again.
+                    lasts = min(lasts, 0.49 * seconds / times)
                 yield Step(at + lasts, trouble.end, subject)
 
 
 def _subject(
-    act: Act, number: int, workers: int, chance: random.Random
+    act: Act,
+    number: int,
+    workers: int,
+    tenants: int,
+    chance: random.Random,
 ) -> str:
     """Return a random subject of an act."""
     if act in (Act.KILL_WORKER, Act.END_WORKER, Act.HALT_WORKER):
         return str(chance.randrange(workers))
     if act in (Act.CUT_REGION, Act.CLOSE_REGION):
         return chance.choice(cloud.REGIONS)
+    if act is Act.TAKE_RIGHT:
+        # One after the other, so that no right is taken twice at once.
+        user, tenant = number % USERS, (number // USERS) % tenants
+        return f"{user} {tenant}"
     if act is Act.BEGIN_OUTAGE:
         return _OUTAGES[number % len(_OUTAGES)]
     return ""

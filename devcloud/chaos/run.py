@@ -37,6 +37,7 @@ from devcloud.chaos import fence
 from devcloud.chaos import fleet
 from devcloud.chaos import outcome
 from devcloud.chaos import plan
+from devcloud.chaos import rights
 from devcloud.chaos import stores
 from devcloud.chaos import trouble
 from devcloud.chaos import use
@@ -121,6 +122,7 @@ class Run(fixtures.Fixture):
         audit.install(self.store.observer_url)
         self._report(f"Logs are in {self.cloud.directory}.")
         self.users = users.Users(self.cloud, self.plan)
+        self.rights = rights.Rights(self.cloud)
         self.fleet = fleet.Fleet(
             self.cloud, self.store, self.plan.workers, self.plan.replacements
         )
@@ -165,6 +167,7 @@ class Run(fixtures.Fixture):
                 self.store,
                 self.relays,
                 self.faults,
+                self.rights,
                 self._report,
             ).run(self.plan)
         except BaseException:
@@ -220,6 +223,7 @@ class Run(fixtures.Fixture):
             read=images.read,
             stored=lambda image_id: (store / image_id).read_bytes(),
             max_attempts=fleet.MAX_ATTEMPTS,
+            rights_taken=self.rights.history,
         )
 
     def _images(self) -> Iterator[dict[str, Any]]:

@@ -22,6 +22,7 @@ from devcloud import faults
 from devcloud import proxy
 from devcloud.chaos import fleet
 from devcloud.chaos import plan
+from devcloud.chaos import rights
 from devcloud.chaos import stores
 
 
@@ -30,6 +31,7 @@ class Trouble:
 
     :param relays: the proxies before the regions' Glances
     :param harm: the faults of these proxies
+    :param rights: of the users
     :param report: called with a sentence on each step
     """
 
@@ -40,6 +42,7 @@ class Trouble:
         store: stores.Store,
         relays: Mapping[str, proxy.Proxy],
         harm: Mapping[str, faults.Faults],
+        rights: rights.Rights,
         report: Callable[[str], None],
     ) -> None:
         self._workers = workers
@@ -47,6 +50,7 @@ class Trouble:
         self._store = store
         self._relays = relays
         self._harm = harm
+        self._rights = rights
         self._report = report
 
     def run(self, todo: plan.Plan) -> None:
@@ -73,6 +77,7 @@ class Trouble:
         for place in range(len(self._workers.workers)):
             self._workers.resume(place)
         self._store.end_outage()
+        self._rights.give_all()
 
     def _do(self, step: plan.Step) -> None:
         act, subject = step.act, step.subject
@@ -89,12 +94,20 @@ class Trouble:
                 self._cloud.signal_keystone(signal.SIGSTOP)
             case plan.Act.RESUME_KEYSTONE:
                 self._cloud.signal_keystone(signal.SIGCONT)
+            case plan.Act.TAKE_RIGHT | plan.Act.GIVE_RIGHT:
+                self._move_right(act, subject)
             case plan.Act.BEGIN_OUTAGE:
                 self._store.begin_outage(subject)
             case plan.Act.END_OUTAGE:
                 self._store.end_outage()
             case _:
                 self._harm_network(act, self._relays[subject])
+
+    def _move_right(self, act: plan.Act, subject: str) -> None:
+        if act is plan.Act.TAKE_RIGHT:
+            self._rights.take(subject)
+        else:
+            self._rights.give(subject)
 
     def _harm_network(self, act: plan.Act, relay: proxy.Proxy) -> None:
         if act is not plan.Act.CUT_REGION:

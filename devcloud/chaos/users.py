@@ -29,7 +29,7 @@ from devcloud.chaos import outcome
 from devcloud.chaos import plan
 
 #: Projects whose members ask for copies.
-_ASKING: Final = 3
+_ASKING: Final = plan.USERS
 _AT_ONCE: Final = 6  # requests
 _TIMEOUT: Final = 15.0  # seconds for one answer
 _PATIENCE: Final = 90.0  # seconds for an answer that is clear

@@ -168,7 +168,8 @@ class Delegations:
     ) -> authority.SealedToken:
         """Seal the caller's token.
 
-        :raises Forbidden: if there is no key.
+        :raises Forbidden: if there is to be no key.
+        :raises ServiceUnavailable: if the keys cannot be used.
         """
         if self._sealer is None or caller.token_expires_at is None:
             raise exception.Forbidden(
@@ -176,9 +177,17 @@ class Delegations:
                 "you, as an application credential or a trust cannot make "
                 "trusts. Use a token that was got with a password."
             )
+        try:
+            sealed = self._sealer.seal(str(caller.auth_token))
+        except sealing.KeysUnusable as error:
+            LOG.error("No token can be sealed: %s", error)
+            raise exception.ServiceUnavailable(
+                "The image replicator cannot keep a token like this one now. "
+                "Tell your operator, or use a token that was got with a "
+                "password."
+            ) from error
         return authority.SealedToken(
-            sealed=self._sealer.seal(str(caller.auth_token)),
-            expires_at=caller.token_expires_at,
+            sealed=sealed, expires_at=caller.token_expires_at
         )
 
     def remove_unused(self, caller: ir_context.RequestContext) -> None:

@@ -29,6 +29,10 @@ from image_replicator.db import models
 _jobs: Final = models.Job.__table__.c
 _authorities: Final = models.Authority.__table__.c
 
+#: Seconds for which Keystone takes a token that has expired; the default of
+#: its [token] allow_expired_window.
+_TOKEN_KEPT: Final = 2 * 24 * 3600.0
+
 
 class Authorities:
     """The rights of the jobs in one database."""
@@ -64,7 +68,8 @@ class Authorities:
         """Delete rights that no job needs, and return their number.
 
         Workers of the release before, which do not know this table, leave them
-        behind.
+        behind. A token that has long expired is of no use either to a job that
+        is over, whose image is still at the destination.
 
         :param limit: the most rows to delete.
         """
@@ -95,7 +100,16 @@ class Authorities:
 
 def _is_needless() -> sa.ColumnElement[bool]:
     """Return the condition that a job needs no right; it may be missing."""
-    return sa.and_(_jobs.active.is_(None), _jobs.reserved_image_id.is_(None))
+    return sa.and_(
+        _jobs.active.is_(None),
+        sa.or_(
+            _jobs.reserved_image_id.is_(None),
+            sa.and_(
+                _authorities.token_expires_at.is_not(None),
+                _authorities.token_expires_at < models.from_now(-_TOKEN_KEPT),
+            ),
+        ),
+    )
 
 
 def write(

@@ -77,6 +77,13 @@ class TestTrust(UserAuthTestCase):
             self.assertRaises(user_auth.AccessLost, self.token)
             self.assertFalse(self.auth.is_gone)
 
+    def test_a_trust_for_another_service_user(self) -> None:
+        """It is of no use, as if it were gone."""
+        self.scope_fails(403)
+        self.keystone.trust_status = 403
+        self.assertRaises(user_auth.TrustGone, self.token)
+        self.assertTrue(self.auth.is_gone)
+
     def test_our_own_token_was_revoked(self) -> None:
         self.token()
         self.scope_fails(401)

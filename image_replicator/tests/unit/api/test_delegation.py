@@ -232,6 +232,17 @@ class TestSealedToken(DelegationTestCase):
         self.assert_error(403, response, "application credential", "password")
         self.assertEqual(0, self.count_jobs())
 
+    def test_keys_that_cannot_be_used(self) -> None:
+        keys = self.directory / "sealing-keys"
+        keys.mkdir()
+        response = self.copy(
+            self.glance.add()["id"], base.SOURCE, caller=self.CREDENTIAL
+        )
+        self.assert_error(503, response, "operator")
+        self.assertNotIn(str(keys), response.text)
+        self.assertIn(str(keys), self.logged.output)
+        self.assertEqual(0, self.count_jobs())
+
     def test_no_log_has_it(self) -> None:
         self.authority(tenant=base.SOURCE, caller=self.CREDENTIAL)
         self.assert_no_secret(self.logged.output)

@@ -19,6 +19,7 @@ from typing import Any
 import testtools
 
 from devcloud.chaos import outcome
+from devcloud.chaos import rights
 
 MAX_ATTEMPTS = 3
 NOW = datetime.datetime(2024, 2, 29, 12, 0)
@@ -58,12 +59,14 @@ class TestOutcome(testtools.TestCase):
         self.images = [self._image(self.sources[0], "copy")]
         self.bytes = {"copy": self.sources[0].data()}
         self.stored = dict(self.bytes)
+        self.taken: list[rights.Taken] = []
 
     def _row(self, ask: outcome.Ask) -> dict[str, Any]:
         return {
             "id": ask.job_id,
             "active": None,
             "source_image_id": ask.source.image_id,
+            "source_tenant_id": ask.source.tenant_id,
             "destination_tenant_id": ask.tenant_id,
             "destination_image_id": None,
             "reserved_image_id": None,
@@ -100,6 +103,7 @@ class TestOutcome(testtools.TestCase):
             "visibility": "private",
             "tags": [],
             "os_hash_value": source.sha512,
+            "updated_at": "1970-01-01T00:16:40Z",
         }
 
     def _violations(self) -> list[str]:
@@ -112,6 +116,7 @@ class TestOutcome(testtools.TestCase):
                     read=self.bytes.__getitem__,
                     stored=self.stored.__getitem__,
                     max_attempts=MAX_ATTEMPTS,
+                    rights_taken=self.taken,
                 )
             )
         )
@@ -194,6 +199,32 @@ class TestOutcome(testtools.TestCase):
     def test_a_failure_that_does_not_say_why(self) -> None:
         self.rows[2]["error_message"] = ""
         self._assert_found("does not say why")
+
+    def _take(
+        self, begin: float, end: float | None, user: str = "from"
+    ) -> None:
+        """Let a user lack the right for a time; the copy is made at 1000 s."""
+        self.taken = [rights.Taken(user, "to", begin, end)]
+
+    def test_an_image_that_its_user_could_not_have_made(self) -> None:
+        for end in (None, 1001.0):
+            self._take(999 - outcome.SLACK, end)
+            self._assert_found("after its user lost the right")
+
+    def test_an_image_that_its_user_could_have_made(self) -> None:
+        for begin, end, user in (
+            (1001 - outcome.SLACK, None, "from"),
+            (0.0, 999.0, "from"),
+            (0.0, None, "another"),
+        ):
+            self._take(begin, end, user)
+            self.assertEqual([], self._violations())
+
+    def test_a_right_that_is_lost(self) -> None:
+        self.rows[2].update(error_code="destination_access_lost", attempts=1)
+        self._assert_found("no right was taken")
+        self._take(0, 1)
+        self.assertEqual([], self._violations())
 
     def test_a_job_that_is_given_up_early(self) -> None:
         self.rows[2]["attempts"] = MAX_ATTEMPTS - 1
