@@ -28,6 +28,7 @@ from typing import Any
 from typing import Final
 
 from image_replicator.cmd import worker
+from image_replicator.db import authorities
 from image_replicator.db import leftovers
 from image_replicator.db import owned_jobs
 from image_replicator.db import work_queue
@@ -37,6 +38,7 @@ from image_replicator.images import client
 OWNERS: Final[dict[str, type]] = {
     "queue": work_queue.WorkQueue,
     "owned": owned_jobs.OwnedJobs,
+    "authorities": authorities.Authorities,
     "leftovers": leftovers.Leftovers,
     "workers": workers.WorkerRegistry,
     "images": client.ImageClient,

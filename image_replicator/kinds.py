@@ -67,14 +67,15 @@ class Kind(enum.Enum):
     UNAUTHORIZED = (
         "unauthorized",
         _TRANSIENT,
-        "The {service} does not accept the image replicator's token.",
+        "The {service} does not accept the token of the copy.",
         _TELL,
     )
     FORBIDDEN = (
         "forbidden",
         _FINAL,
-        "The {service}'s policy does not let the image replicator do it.",
-        _TELL,
+        "The {service}'s policy does not let the user who asked for the copy "
+        "do it.",
+        "Ask your operator for the right.",
     )
     NOT_FOUND = (
         "not_found",

@@ -24,6 +24,7 @@ import hashlib
 import os
 import pathlib
 import shutil
+import stat
 import tempfile
 from typing import Final
 
@@ -77,7 +78,7 @@ class Sealer:
         On a single machine, which uses SQLite, the directory need not be
         configured; the first process that needs it makes it.
 
-        :returns: None if there is no such directory.
+        :returns: None if there is to be none.
         """
         configured = conf.delegation.sealing_keys
         if configured:
@@ -121,6 +122,51 @@ class Sealer:
             for key in self._keys()
         ]
 
+    def check(self) -> None:
+        """Check that the keys can be used, and that nobody else reads them.
+
+        :raises KeysUnusable: if not.
+        """
+        if self._make and not self.directory.exists():
+            return
+        self._fernet()
+        for path in (self.directory, *self._paths()):
+            if path.stat().st_mode & stat.S_IRWXO:
+                raise self._unusable(
+                    f"others than its user and group may use {path}; take "
+                    "that from them with chmod o-rwx"
+                )
+
+    def rotate(self, max_active_keys: int) -> None:
+        """Make a new primary key, or the directory with its first keys.
+
+        The staged key becomes the primary one, and a new one is staged, as
+        Keystone does it. So the new primary key is on all nodes already, if
+        they got a copy of the directory since the rotation before. An
+        interrupted rotation leaves keys that can be used.
+
+        :param max_active_keys: how many keys are kept: the newest.
+        :raises KeysUnusable: if the keys cannot be written.
+        """
+        if not self.directory.exists():
+            make(self.directory)
+            return
+        try:
+            found = numbered(self.directory)
+            if _STAGED in found:
+                primary = max(found) + 1
+                found[_STAGED].rename(self.directory / str(primary))
+            _write_key(self.directory / str(_STAGED))
+            found = numbered(self.directory)
+            if len(found) == 1:
+                # The directory was empty.
+                _write_key(self.directory / "1")
+            old = sorted(set(found) - {_STAGED})
+            for number in old[: max(0, len(found) - max_active_keys)]:
+                found[number].unlink()
+        except OSError as error:
+            raise self._unusable(str(error)) from error
+
     def _fernet(self) -> fernet.MultiFernet:
         try:
             return fernet.MultiFernet(
@@ -157,6 +203,16 @@ class Sealer:
         return KeysUnusable(
             f"[delegation] sealing_keys: {self.directory}: {reason}"
         )
+
+
+def check(conf: cfg.ConfigOpts) -> None:
+    """Check the configured keys, so that a mistake is found at the start.
+
+    :raises KeysUnusable: if they cannot be used.
+    """
+    sealer = Sealer.from_conf(conf)
+    if sealer:
+        sealer.check()
 
 
 def numbered(directory: pathlib.Path) -> dict[int, pathlib.Path]:

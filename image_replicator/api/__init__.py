@@ -40,6 +40,7 @@ from image_replicator.conf import loading
 from image_replicator.db import database
 from image_replicator.db import delegations
 from image_replicator.db import jobs
+from image_replicator.db import key_holders
 from image_replicator.images import caller
 
 LOG = logging.getLogger(__name__)
@@ -131,7 +132,10 @@ def _resource(
     opened = database.Database(conf)
     repository = jobs.JobStore(opened, events.Events())
     taken = delegation.Delegations(
-        conf, keystone, delegations.Delegations(opened)
+        conf,
+        keystone,
+        delegations.Delegations(opened),
+        key_holders.KeyHolders(opened),
     )
     link_maker = links.Links(conf, keystone.session)
     controllers: dict[str, resource.Controller] = {

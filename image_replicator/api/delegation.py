@@ -14,6 +14,7 @@
 
 import datetime
 import random
+import socket
 from typing import Final
 
 from keystoneauth1 import exceptions as ksa_exc
@@ -28,6 +29,7 @@ from image_replicator import exception
 from image_replicator import identity
 from image_replicator import sealing
 from image_replicator.db import delegations as db_delegations
+from image_replicator.db import key_holders
 
 LOG = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ class Delegations:
     :param conf: has ``[delegation]``.
     :param keystone: makes the trusts, with the callers' tokens.
     :param store: the trusts that are known.
+    :param holders: the nodes that have sealing keys.
+    :raises ConfigurationError: if the sealing keys cannot be used.
     """
 
     def __init__(
@@ -51,11 +55,15 @@ class Delegations:
         conf: cfg.ConfigOpts,
         keystone: identity.Identity,
         store: db_delegations.Delegations,
+        holders: key_holders.KeyHolders,
     ) -> None:
         self._options = conf.delegation
         self._keystone = keystone
         self._store = store
+        sealing.check(conf)
         self._sealer = sealing.Sealer.from_conf(conf)
+        self._holders = holders
+        self._keys_are_known = False
 
     def take(
         self,
@@ -186,9 +194,22 @@ class Delegations:
                 "Tell your operator, or use a token that was got with a "
                 "password."
             ) from error
+        self._tell_keys(self._sealer)
         return authority.SealedToken(
             sealed=sealed, expires_at=caller.token_expires_at
         )
+
+    def _tell_keys(self, sealer: sealing.Sealer) -> None:
+        """Record once that this node seals tokens, and with which keys."""
+        if self._keys_are_known:
+            return
+        self._keys_are_known = True
+        try:
+            self._holders.record(
+                f"{socket.gethostname()} (API)", sealer.fingerprints()
+            )
+        except (db_exc.DBError, sealing.KeysUnusable) as error:
+            LOG.warning("The sealing keys are not recorded: %s", error)
 
     def remove_unused(self, caller: ir_context.RequestContext) -> None:
         """Remove the caller's trusts that no job has needed for long.

@@ -12,10 +12,10 @@
 
 """image-replicator-manage: manages the database, its workers and orphans.
 
-The ``db`` commands are in this module, the ``worker`` ones in ``fleet`` and
-the ``image`` ones in ``orphans``. Each command is a function that takes the
-configuration, with the arguments in ``conf.command``, and returns the exit
-status.
+The ``db`` commands are in this module, the ``worker`` ones in ``fleet``, the
+``delegation`` ones in ``delegation`` and the ``image`` ones in ``orphans``.
+Each command is a function that takes the configuration, with the arguments in
+``conf.command``, and returns the exit status.
 """
 
 import datetime
@@ -29,6 +29,7 @@ from oslo_db import exception as db_exc
 
 from image_replicator import exception
 from image_replicator.cmd import arguments
+from image_replicator.cmd import delegation
 from image_replicator.cmd import fleet
 from image_replicator.cmd import orphans
 from image_replicator.cmd import output
@@ -73,6 +74,7 @@ def _purge(conf: cfg.ConfigOpts) -> int:
 def _add_commands(subparsers: Any) -> None:
     _add_database(subparsers)
     fleet.add_commands(subparsers)
+    delegation.add_commands(subparsers)
     orphans.add_commands(subparsers)
 
 

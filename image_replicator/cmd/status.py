@@ -28,6 +28,7 @@ from image_replicator import credentials
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator import policy
+from image_replicator.cmd import delegation_check
 from image_replicator.conf import checking
 from image_replicator.conf import loading
 from image_replicator.conf import service_auth
@@ -119,6 +120,10 @@ class Checks(upgradecheck.UpgradeCommands):
                 f"Keystone does not serve us: {error}",
             )
 
+    def _check_delegation(self) -> upgradecheck.Result:
+        """Check what copies with users' rights need."""
+        return delegation_check.result(self._conf, _PATIENCE)
+
     _upgrade_checks = (
         ("Configuration", _check_configuration),
         ("Database schema", _check_schema),
@@ -126,6 +131,7 @@ class Checks(upgradecheck.UpgradeCommands):
         ("Policy", _check_policy),
         ("Service credentials", _check_service_auth),
         ("Keystone", _check_keystone),
+        ("Delegation", _check_delegation),
     )
 
 

@@ -23,6 +23,7 @@ from oslo_log import log as logging
 
 from image_replicator import credentials
 from image_replicator import exception
+from image_replicator import sealing
 from image_replicator.conf import loading
 from image_replicator.db import stores
 from image_replicator.worker import worker
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         conf = loading.load(sys.argv[1:] if argv is None else argv, prog=prog)
         session = credentials.service_session(conf)
+        sealing.check(conf)
         opened = stores.open_stores(conf)
     except exception.ConfigurationError as error:
         print(f"{prog}: {error}", file=sys.stderr)

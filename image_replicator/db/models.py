@@ -296,6 +296,20 @@ class Authority(Base):
     )
 
 
+class KeyHolder(Base):
+    """The table of nodes with sealing keys, which ``status`` compares.
+
+    :ivar fingerprints: of the node's keys, a line each, the primary one first.
+    """
+
+    __tablename__ = "key_holders"
+    __table_args__ = (MYSQL_TABLE,)
+
+    host: orm.Mapped[str] = orm.mapped_column(NAME, primary_key=True)
+    fingerprints: orm.Mapped[str] = orm.mapped_column(text.Message)
+    seen_at: orm.Mapped[datetime.datetime] = orm.mapped_column(TIMESTAMP)
+
+
 class Tenant(Base):
     """The table of tenants for which jobs were admitted within a limit.
 

@@ -21,6 +21,7 @@ from image_replicator.db import authorities
 from image_replicator.db import database
 from image_replicator.db import delegations
 from image_replicator.db import jobs
+from image_replicator.db import key_holders
 from image_replicator.db import leftovers
 from image_replicator.db import owned_jobs
 from image_replicator.db import work_queue
@@ -37,6 +38,7 @@ class Stores:
     :ivar leftovers: the images that jobs left at the destination.
     :ivar delegations: the trusts that users gave us.
     :ivar authorities: the rights with which jobs are done.
+    :ivar key_holders: the nodes that have sealing keys.
     :ivar workers: the list of workers, for operators.
     """
 
@@ -47,6 +49,7 @@ class Stores:
     leftovers: leftovers.Leftovers
     delegations: delegations.Delegations
     authorities: authorities.Authorities
+    key_holders: key_holders.KeyHolders
     workers: workers.WorkerRegistry
 
 
@@ -73,5 +76,6 @@ def open_stores(
         leftovers=leftovers.Leftovers(opened, regions),
         delegations=delegations.Delegations(opened),
         authorities=authorities.Authorities(opened),
+        key_holders=key_holders.KeyHolders(opened),
         workers=workers.WorkerRegistry(opened),
     )

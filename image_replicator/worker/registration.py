@@ -15,10 +15,19 @@
 import time
 from typing import Final
 
+from oslo_log import log as logging
+
+from image_replicator import sealing
+from image_replicator.db import key_holders
 from image_replicator.db import workers
 from image_replicator.jobs import WorkerDescription
 from image_replicator.worker import availability
 from image_replicator.worker import interval
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds between two records of the sealing keys.
+_KEYS_EVERY: Final = 600.0
 
 #: Seconds after which a silent worker is removed from the list.
 _FORGOTTEN_AFTER: Final = 24 * 3600.0
@@ -62,3 +71,43 @@ class Registration:
         :raises DBError: if the database cannot be used.
         """
         self._registry.unregister(self._worker.id)
+
+
+class KeyRegistration:
+    """Tells the other nodes which sealing keys this one has.
+
+    :param sealer: has the keys; None if there are to be none.
+    :param database: the availability of the database.
+    :param host: the name of the node.
+    """
+
+    def __init__(
+        self,
+        holders: key_holders.KeyHolders,
+        sealer: sealing.Sealer | None,
+        database: availability.DatabaseAvailability,
+        host: str,
+        clock: interval.Clock = time.monotonic,
+    ) -> None:
+        self._holders = holders
+        self._sealer = sealer
+        self._database = database
+        self._host = host
+        self._interval = interval.Interval(_KEYS_EVERY, clock)
+
+    def run(self) -> None:
+        """Record the fingerprints of the keys, if it is time to.
+
+        :raises DBError: if the database cannot be used.
+        """
+        if self._sealer is None or not self._interval.is_over():
+            return
+        if not self._sealer.directory.exists():
+            # On a single machine, the first token that is sealed makes it.
+            return
+        try:
+            fingerprints = self._sealer.fingerprints()
+        except sealing.KeysUnusable as error:
+            LOG.error("%s", error)
+            return
+        self._database.call(self._holders.record, self._host, fingerprints)

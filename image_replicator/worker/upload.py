@@ -56,9 +56,10 @@ def upload(
         take the data.
     """
     data.fill()
+    if not len(data):
+        # There is no last byte before which this would be done.
+        data.confirm()
     try:
-        if not len(data):
-            data.confirm()
         destination.upload(image_id, data if len(data) else b"")
     except exception.TransferError as error:
         if not _may_have_arrived(data, error):

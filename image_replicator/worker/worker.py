@@ -37,6 +37,7 @@ from oslo_utils import uuidutils
 
 from image_replicator import context
 from image_replicator import exception
+from image_replicator import sealing
 from image_replicator.conf import loading
 from image_replicator.db import clock as db_clock
 from image_replicator.db import errors
@@ -118,6 +119,12 @@ class Worker:
         )
         self._authority_sweeper = sweeper.AuthoritySweeper(
             stores.authorities, self._database, conf.worker.retry_max_delay
+        )
+        self._key_registration = registration.KeyRegistration(
+            stores.key_holders,
+            sealing.Sealer.from_conf(conf),
+            self._database,
+            conf.worker.host,
         )
         self._clock_check = clock_check.ClockCheck(
             functools.partial(db_clock.read, stores.database),
@@ -226,6 +233,7 @@ class Worker:
             duty.run_duty(self._cancel_unowned)
             duty.run_duty(self._sweeper.run)
             duty.run_duty(self._authority_sweeper.run)
+            duty.run_duty(self._key_registration.run)
             duty.run_duty(self._clock_check.run)
 
     def _cancel_unowned(self) -> None:

@@ -96,7 +96,7 @@ class FakeKeystone(fixtures.Fixture):
         "project"
     :ivar scope_failures: statuses of the next answers to requests for tokens
         with a trust
-    :ivar trust_status: of answers to requests that show a trust
+    :ivar trust_status: of answers to requests that show or delete a trust
     :ivar trusts: what each request for a trust asked for
     :ivar trustors: the tokens of these requests
     :ivar seen: method, path and query of each request, in order
@@ -141,7 +141,7 @@ class FakeKeystone(fixtures.Fixture):
             return self.scope_failures.pop(0), {"error": {"message": "no"}}
         if request.endswith("/v3"):
             return 200, {"version": ksa_fixture.V3Discovery(self.url)}
-        if request.startswith("GET") and "/trusts/" in request:
+        if "/trusts/" in request:
             return self.trust_status, {"trust": {"id": "7ru57"}}
         if request.endswith("/trusts"):
             return 201, {"trust": {"id": "7ru57"}}

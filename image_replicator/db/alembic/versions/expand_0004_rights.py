@@ -69,3 +69,12 @@ def upgrade() -> None:
         "authorities",
         ["destination_trust_id"],
     )
+    op.create_table(
+        "key_holders",
+        sa.Column("host", sa.String(255), primary_key=True),
+        sa.Column("fingerprints", sa.Text(), nullable=False),
+        sa.Column("seen_at", _TIMESTAMP, nullable=False),
+        mysql_engine="InnoDB",
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+    )

@@ -43,6 +43,8 @@ COPY: Final = (
     "after images.download",
     "within images.upload",
     "after images.upload",
+    "before images.renew_right",
+    "after images.renew_right",
     "before images.change",
     "after images.change",
     "before owned.finish",
@@ -82,8 +84,8 @@ STOP: Final = (
     "before workers.unregister",
 )
 
-#: Steps that do not change a job: reads, calls at each second, and calls that
-#: only other processes make.
+#: Steps that do not change a job: reads, regular calls, and calls that only
+#: other processes make.
 HARMLESS: Final = {
     "workers.forget_silent",
     "owned.get",
@@ -91,6 +93,8 @@ HARMLESS: Final = {
     "owned.renew",
     "workers.register",
     "images.list_tagged",
+    "authorities.get",
+    "authorities.sweep",
 }
 
 #: Steps of a clean-up that another worker continues. The worker's unit tests

@@ -126,7 +126,15 @@ class Migrations(base.Mixin):
         for _ in range(2):
             migration.upgrade(self.engine)
             self.assertEqual(
-                {"jobs", "tenants", "workers", "alembic_version"},
+                {
+                    "alembic_version",
+                    "authorities",
+                    "delegations",
+                    "jobs",
+                    "key_holders",
+                    "tenants",
+                    "workers",
+                },
                 self._tables(),
             )
             for version in migration.versions(self.engine):

@@ -21,8 +21,11 @@ from typing import Any
 import fixtures
 
 from devcloud import settings
+from image_replicator import sealing
 from image_replicator.cmd import manage
 from image_replicator.cmd import status
+from image_replicator.conf import loading
+from image_replicator.db import stores
 from image_replicator.tests.unit import keystones
 from image_replicator.tests.unit.cmd import base
 
@@ -33,6 +36,7 @@ CHECKS = [
     "Policy",
     "Service credentials",
     "Keystone",
+    "Delegation",
 ]
 
 SUCCESS, WARNING, FAILURE = 0, 1, 2
@@ -71,13 +75,13 @@ class StatusTestCase(base.CommandTestCase):
     def assert_found(self, check: str, result: int, *words: str) -> None:
         """Check that one check fails and all others succeed.
 
-        With wrong credentials, the check of Keystone is skipped.
+        With wrong credentials, Keystone and what it would say are not checked.
         """
         code, found = self.check()
         self.assertEqual(result, code)
         failing = {check}
         if check == "Service credentials":
-            failing.add("Keystone")
+            failing |= {"Keystone", "Delegation"}
         for name in CHECKS:
             self.assertEqual(
                 result if name in failing else SUCCESS, found[name][0], name
@@ -260,3 +264,82 @@ class TestKeystone(StatusTestCase):
     def test_no_identity_service_where_we_look_for_it(self) -> None:
         self.configure(service_auth={"region_name": "ot9"})
         self.assert_found("Keystone", FAILURE, "identity", "ot9")
+
+
+class TestDelegation(StatusTestCase):
+    """What copies with users' rights need."""
+
+    def test_a_role_that_is_missing(self) -> None:
+        self.keystone.roles = ["member"]
+        self.assert_found(
+            "Delegation", FAILURE, "lacks the role service", "openstack role"
+        )
+
+    def test_a_role_that_is_not_needed(self) -> None:
+        self.keystone.roles = ["admin", "service"]
+        self.assert_found("Delegation", WARNING, "openstack role remove")
+        for option in ("cleanup", "legacy"):
+            self.configure(delegation={option: "service"})
+            self.assertEqual(SUCCESS, self.check()[0])
+
+    def test_credentials_with_which_no_trust_can_be_used(self) -> None:
+        self.configure(
+            service_auth={
+                "auth_type": "v3applicationcredential",
+                "application_credential_id": "id",
+                "application_credential_secret": base.SECRET,
+                **dict.fromkeys(
+                    (
+                        "username",
+                        "password",
+                        "user_domain_id",
+                        "project_name",
+                        "project_domain_id",
+                    )
+                ),
+            }
+        )
+        self.assert_found("Delegation", FAILURE, "application credential")
+
+    def test_keys_that_cannot_be_used(self) -> None:
+        keys = self.directory / "keys"
+        keys.mkdir()
+        self.configure(delegation={"sealing_keys": keys})
+        self.assert_found("Delegation", FAILURE, "no key is there")
+
+    def _keys(self, name: str) -> sealing.Sealer:
+        """Configure a directory with keys."""
+        sealer = sealing.Sealer(self.directory / name)
+        sealer.rotate(3)
+        self.configure(delegation={"sealing_keys": sealer.directory})
+        return sealer
+
+    def _node(self, host: str, fingerprints: list[str]) -> None:
+        """Let another node say which keys it has."""
+        argv = ["--config-file", str(self.config_file)]
+        opened = stores.open_stores(loading.load(argv))
+        opened.key_holders.record(host, fingerprints)
+        opened.database.engine.dispose()
+
+    def test_another_node_has_the_same_keys(self) -> None:
+        sealer = self._keys("keys")
+        before = sealer.fingerprints()
+        self._node("elsewhere", before)
+        self.assertEqual(SUCCESS, self.check()[0])
+        # It may be a rotation behind.
+        sealer.rotate(3)
+        self.assertEqual(SUCCESS, self.check()[0])
+        self._node("elsewhere", sealer.fingerprints())
+        self.assertEqual(SUCCESS, self.check()[0])
+
+    def test_another_node_has_other_keys(self) -> None:
+        self._keys("keys")
+        other = self._keys("others")
+        self.check()
+        for fingerprints in (["0123456789ab"], other.fingerprints()[1:]):
+            self._node("elsewhere", fingerprints)
+            self.assert_found("Delegation", FAILURE, "node elsewhere")
+
+    def test_a_node_without_keys(self) -> None:
+        self._node("elsewhere", ["0123456789ab"])
+        self.assert_found("Delegation", FAILURE, "node elsewhere")
