@@ -117,15 +117,7 @@ class Worker:
             self._finalizer.remove_leftover,
             conf.worker.retry_max_delay,
         )
-        self._authority_sweeper = sweeper.AuthoritySweeper(
-            stores.authorities, self._database, conf.worker.retry_max_delay
-        )
-        self._key_registration = registration.KeyRegistration(
-            stores.key_holders,
-            sealing.Sealer.from_conf(conf),
-            self._database,
-            conf.worker.host,
-        )
+        self._rights_duties = self._new_rights_duties()
         self._clock_check = clock_check.ClockCheck(
             functools.partial(db_clock.read, stores.database),
             self._database,
@@ -135,6 +127,21 @@ class Worker:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._stopping_now = threading.Event()
+
+    def _new_rights_duties(self) -> tuple[Callable[[], None], ...]:
+        """Return the duties that users' rights bring along."""
+        conf, stores = self._conf, self._stores
+        return (
+            sweeper.AuthoritySweeper(
+                stores.authorities, self._database, conf.worker.retry_max_delay
+            ).run,
+            registration.KeyRegistration(
+                stores.key_holders,
+                sealing.Sealer.from_conf(conf),
+                self._database,
+                conf.worker.host,
+            ).run,
+        )
 
     def _new_heartbeat(self) -> heartbeat.Heartbeat:
         options = self._conf.worker
@@ -232,8 +239,8 @@ class Worker:
         with contextlib.suppress(db_exc.DBError):
             duty.run_duty(self._cancel_unowned)
             duty.run_duty(self._sweeper.run)
-            duty.run_duty(self._authority_sweeper.run)
-            duty.run_duty(self._key_registration.run)
+            for run in self._rights_duties:
+                duty.run_duty(run)
             duty.run_duty(self._clock_check.run)
 
     def _cancel_unowned(self) -> None:

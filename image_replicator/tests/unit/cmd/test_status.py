@@ -267,7 +267,7 @@ class TestKeystone(StatusTestCase):
 
 
 class TestDelegation(StatusTestCase):
-    """What copies with users' rights need."""
+    """The check of the needs of copies with users' rights."""
 
     def test_a_role_that_is_missing(self) -> None:
         self.keystone.roles = ["member"]
