@@ -21,6 +21,7 @@ some time after it has expired.
 
 import datetime
 from typing import Any
+from typing import Final
 
 from keystoneauth1 import access
 from keystoneauth1 import exceptions as ksa_exc
@@ -30,6 +31,11 @@ from keystoneauth1 import token_endpoint
 from keystoneauth1.identity import base
 from keystoneauth1.identity import v3
 from oslo_utils import timeutils
+
+_GONE: Final = (
+    "the trust that the user made for the copy is gone: it was revoked or has "
+    "expired, or the user or the project was deleted"
+)
 
 
 class AccessLost(ksa_exc.ClientException):
@@ -90,6 +96,9 @@ class Trustee:
         try:
             return self._scope(session, trust_id)
         except ksa_exc.Unauthorized as error:
+            # Keystone answers alike for a trust that is gone.
+            if not self._is_shown(session, trust_id):
+                raise TrustGone(_GONE) from error
             raise AccessLost(
                 "the project of the user who asked for the copy is disabled"
             ) from error
@@ -108,13 +117,10 @@ class Trustee:
         try:
             return auth.get_access(session)
         except ksa_exc.NotFound as error:
-            raise TrustGone(
-                "the trust that the user made for the copy is gone: it was "
-                "revoked or has expired, or the user or the project was "
-                "deleted"
-            ) from error
+            raise TrustGone(_GONE) from error
         except ksa_exc.Forbidden as error:
-            if not self._is_trustee(session, trust_id):
+            # The operator may have given us another user since.
+            if not self._is_shown(session, trust_id):
                 raise TrustGone(
                     "the trust that the user made for the copy was made for "
                     "another service user"
@@ -124,17 +130,17 @@ class Trustee:
                 "role in the project"
             ) from error
 
-    def _is_trustee(self, session: ksa_session.Session, trust_id: str) -> bool:
-        """Tell whether a trust was made for our user.
+    def _is_shown(self, session: ksa_session.Session, trust_id: str) -> bool:
+        """Tell whether Keystone shows us a trust.
 
-        The operator may have given us another user since.
+        It answers 403 if there is none, and if it was made for another user.
         """
         try:
             session.get(
                 f"{self._auth.auth_url}/OS-TRUST/trusts/{trust_id}",
                 auth=self._auth,
             )
-        except ksa_exc.Forbidden:
+        except (ksa_exc.Forbidden, ksa_exc.NotFound):
             return False
         except ksa_exc.ClientException:
             # It is not known, so the trust is kept.

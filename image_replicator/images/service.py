@@ -183,18 +183,19 @@ class ImageService:
             raise self._no_token(error) from error
 
     def _no_token(self, error: Exception) -> exception.TransferError:
+        """Return the error for a request that was not sent, or got a 401."""
         if isinstance(error, user_auth.AccessLost):
-            return self.error(
-                Kind.ACCESS_LOST,
+            return answers.Refused(
+                ErrorCode.of(self._side, Kind.ACCESS_LOST),
                 f"The {_NAMES[self._side]} cannot be used any more: {error}. "
                 f"Project: {self._project_id}.",
             )
         if isinstance(error, user_auth.AuthorityExpired):
-            return exception.TransferError(
+            return answers.Refused(
                 ErrorCode.AUTHORITY_EXPIRED, f"The copy cannot go on: {error}."
             )
         LOG.error("Keystone gives us no token: %s", error)
-        return exception.TransferError(
+        return answers.Refused(
             ErrorCode.IDENTITY_UNAVAILABLE,
             "The identity service does not give the image replicator a token.",
         )

@@ -71,6 +71,21 @@ class TestTrust(UserAuthTestCase):
         self.assertRaises(user_auth.TrustGone, self.token)
         self.assertTrue(self.auth.is_gone)
 
+    def test_a_trust_that_keystone_answers_for_with_401(self) -> None:
+        """Keystone says whether it is the trust or its project."""
+        for status in (403, 404):
+            self.keystone.trust_status = status
+            self.scope_fails(401, 401)
+            error = self.assertRaises(user_auth.TrustGone, self.token)
+            self.assertIn("revoked", str(error))
+            self.assertTrue(self.auth.is_gone)
+
+    def test_keystone_does_not_say_whether_the_trust_is_gone(self) -> None:
+        self.keystone.trust_status = 503
+        self.scope_fails(401, 401)
+        self.assertRaises(user_auth.AccessLost, self.token)
+        self.assertFalse(self.auth.is_gone)
+
     def test_a_right_that_is_gone(self) -> None:
         for statuses in ((403,), (401, 401), (401, 403)):
             self.scope_fails(*statuses)

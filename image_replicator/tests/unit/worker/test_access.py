@@ -139,6 +139,13 @@ class TestTrusts(AccessTestCase):
             self.assertIn("no role", job.error_message or "")
             self.assertEqual({}, self.destination.images)
 
+    def test_no_image_is_left_where_none_was_asked_for(self) -> None:
+        self.trustee.errors["at destination"] = user_auth.AccessLost("gone")
+        job = self.failure(self.delegated())
+        self.assertEqual("destination_access_lost", job.error_code)
+        self.assertIsNone(job.reserved_image_id)
+        self.assertNotIn("unfinished image", str(job.error_message))
+
     def test_a_right_that_goes_while_the_data_is_sent(self) -> None:
         def take(handler: glances.Handler) -> None:
             self.trustee.errors = {
