@@ -112,14 +112,24 @@ def _is_needless() -> sa.ColumnElement[bool]:
     )
 
 
-def write(
+def replace(
     connection: sa.Connection, job_id: str, authority: Authority | None
 ) -> None:
-    """Write the right of a job in place of the one that it has.
+    """Write the right of a job in place of the one that it may have.
 
     :param authority: None for no right.
     """
     delete(connection, job_id)
+    add(connection, job_id, authority)
+
+
+def add(
+    connection: sa.Connection, job_id: str, authority: Authority | None
+) -> None:
+    """Write the right of a new job.
+
+    :param authority: None for no right.
+    """
     if authority is None:
         return
     token = authority.token

@@ -107,7 +107,13 @@ class JobStore:
                 new.source_tenant_id,
                 at_most,
                 lambda guard: self._transitions.create(
-                    row, guard, _writes(row["id"], authority)
+                    row,
+                    guard,
+                    functools.partial(
+                        authorities.add,
+                        job_id=row["id"],
+                        authority=authority,
+                    ),
                 ),
             ).id
         except db_exc.DBDuplicateEntry as error:
@@ -205,7 +211,11 @@ class JobStore:
                     job.status,
                     JobStatus.REPLICATE_REQUESTED,
                     guard=guard,
-                    also=_writes(job.id, authority),
+                    also=functools.partial(
+                        authorities.replace,
+                        job_id=job.id,
+                        authority=authority,
+                    ),
                     **values,
                 ),
             )
@@ -285,10 +295,3 @@ class JobStore:
                         )
                     )
         return known
-
-
-def _writes(job_id: str, authority: Authority | None) -> transitions.Step:
-    """Return the part of a transaction that writes a job's right."""
-    return functools.partial(
-        authorities.write, job_id=job_id, authority=authority
-    )

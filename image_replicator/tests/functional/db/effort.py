@@ -52,7 +52,7 @@ class Effort(base.JobsMixin):
             *_: Any,
         ) -> None:
             if statement.startswith(VERBS):
-                efforts.append(self._effort(statement, parameters))
+                efforts.append(self._effort(connection, statement, parameters))
 
         sa.event.listen(self.engine, "before_cursor_execute", measure)
         try:
@@ -61,8 +61,13 @@ class Effort(base.JobsMixin):
             sa.event.remove(self.engine, "before_cursor_execute", measure)
         return sum(efforts)
 
-    def _effort(self, statement: str, parameters: Any) -> int:
-        """Run the statement on the same data, and roll it back."""
+    def _effort(
+        self, used: sa.Connection, statement: str, parameters: Any
+    ) -> int:
+        """Run the statement on the same data, and roll it back.
+
+        :param used: the connection that is about to run it.
+        """
         with self._other.connect() as connection:
             effort = self._measure(connection, statement, parameters)
             connection.rollback()
@@ -78,15 +83,21 @@ class SQLite(Effort, base.SQLite):
     #: An SQLite file has no statistics in production either.
     statistics: str | None = None
 
-    def _measure(
-        self, connection: sa.Connection, statement: str, parameters: Any
+    def _effort(
+        self, used: sa.Connection, statement: str, parameters: Any
     ) -> int:
-        """Count the steps of SQLite's virtual machine, in tens."""
-        driver: Any = connection.connection.driver_connection
+        """Count the steps of SQLite's virtual machine, in tens.
+
+        Another connection could not write while a transaction has written.
+        """
+        driver: Any = used.connection.driver_connection
         steps = itertools.count()
+        driver.execute("SAVEPOINT effort")
         driver.set_progress_handler(lambda: next(steps) < 0, 10)
         driver.execute(statement, parameters).fetchall()
         driver.set_progress_handler(None, 0)
+        driver.execute("ROLLBACK TO effort")
+        driver.execute("RELEASE effort")
         return next(steps)
 
 
