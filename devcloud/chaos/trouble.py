@@ -104,6 +104,8 @@ class Trouble:
                 self._harm_network(act, self._relays[subject])
 
     def _move_right(self, act: plan.Act, subject: str) -> None:
+        # A Keystone that is halted would answer only after a later step.
+        self._cloud.signal_keystone(signal.SIGCONT)
         if act is plan.Act.TAKE_RIGHT:
             self._rights.take(subject)
         else:

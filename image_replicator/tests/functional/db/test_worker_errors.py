@@ -28,7 +28,7 @@ load_tests = test_fixtures.optimize_module_test_loader()
 
 #: Text with a NUL, another control character, a character of four bytes, and
 #: bytes that are no UTF-8.
-WORDS = b"Quota\0 \x01 \xf0\x9f\x98\x80 \xed\xa0\x80 \xff exceeded"
+WORDS = b"Format\0 \x01 \xf0\x9f\x98\x80 \xed\xa0\x80 \xff unknown"
 
 
 class WorkerErrors(base.JobsMixin):
@@ -38,12 +38,15 @@ class WorkerErrors(base.JobsMixin):
         """Run a job that fails with WORDS; return the job."""
         source = self.useFixture(glances.FakeGlance())
         destination = self.useFixture(glances.FakeGlance())
-        destination.on("PUT", "file", glances.saying(413, WORDS))
+        destination.on("PUT", "file", glances.saying(415, WORDS))
         asked = base.new_job(image_size=4)
         source.add(asked.source_image_id, b"data")
         job_id = self.jobs.create(asked)
+        conf = base.configuration(url, poll_interval=0.1)
+        # The fake services know no users' rights.
+        conf.set_override("legacy", "service", "delegation")
         process = worker.Worker(
-            base.configuration(url, poll_interval=0.1),
+            conf,
             self.new_stores(url),
             glances.new_session(ot1=source, ot2=destination),
         )
@@ -64,7 +67,7 @@ class WorkerErrors(base.JobsMixin):
 
     def test_an_error_in_any_words_ends_the_job(self) -> None:
         job = self._end(self.url)
-        self.assertEqual("destination_quota_exceeded", job.error_code)
+        self.assertEqual("destination_refused", job.error_code)
 
 
 class TestWorkerErrorsSQLite(WorkerErrors, base.SQLite):
@@ -75,7 +78,7 @@ class TestWorkerErrorsMariaDB(WorkerErrors, base.MariaDB):
     def test_with_a_charset_of_three_bytes(self) -> None:
         url = sa.make_url(self.url).update_query_dict({"charset": "utf8"})
         job = self._end(url.render_as_string(hide_password=False))
-        self.assertEqual("destination_quota_exceeded", job.error_code)
+        self.assertEqual("destination_refused", job.error_code)
 
 
 class TestWorkerErrorsPostgreSQL(WorkerErrors, base.PostgreSQL):
