@@ -70,6 +70,7 @@ def service_session(conf: cfg.ConfigOpts) -> ksa_session.Session:
             conf, group
         )
         session.auth = _of_version_3(auth, session)
+        _with_version(session.auth)
     except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError) as error:
         # oslo.config's message has the text after the '$', which may be the
         # second half of a password.
@@ -121,6 +122,16 @@ def _of_version_3(
     if not isinstance(auth, generic.base.BaseGenericPlugin):
         return auth
     return auth.create_plugin(session, (3, 0), auth.auth_url) or auth
+
+
+def _with_version(auth: Any) -> None:
+    """Let the plugin's URL end with the version, as keystoneauth's does.
+
+    keystoneauth adds it to requests for tokens alone, and our requests begin
+    with the same URL.
+    """
+    url = auth.auth_url.rstrip("/")
+    auth.auth_url = url if url.endswith("/v3") else f"{url}/v3"
 
 
 def _check_url(group: str, text: str | None) -> None:

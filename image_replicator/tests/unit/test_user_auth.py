@@ -13,14 +13,19 @@
 """Tokens with the rights of users, got from a fake Keystone."""
 
 import datetime
+import pathlib
 from collections.abc import Callable
 
+import fixtures
 import testtools
 from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import session as ksa_session
 from oslo_utils import timeutils
 
+from devcloud import settings
+from image_replicator import credentials
 from image_replicator import user_auth
+from image_replicator.conf import loading
 from image_replicator.tests.unit import keystones
 
 _TRUSTED = "POST /v3/auth/tokens?nocatalog"
@@ -32,6 +37,47 @@ class UserAuthTestCase(testtools.TestCase):
         self.keystone = self.useFixture(keystones.FakeKeystone())
         self.service = self.keystone.session()
         self.session = ksa_session.Session(timeout=10)
+
+
+class TestUrl(UserAuthTestCase):
+    """The version need not stand in the configured URL."""
+
+    def test_requests_go_to_the_version(self) -> None:
+        directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        for url in (
+            self.keystone.url,
+            f"{self.keystone.url}/",
+            self.keystone.url.removesuffix("/v3"),
+            self.keystone.url.removesuffix("v3"),
+        ):
+            section = keystones.credentials(auth_url=url)
+            path = settings.write(
+                directory / "test.conf", {"service_auth": section}
+            )
+            conf = loading.load(config_file=str(path))
+            service = credentials.service_session(conf)
+            self.keystone.seen.clear()
+            self.keystone.scope_failures = [403]
+            trust = user_auth.TrustAuth(
+                user_auth.Trustee(service.auth), "7ru57"
+            )
+            self.assertRaises(
+                user_auth.AccessLost, trust.get_token, self.session
+            )
+            sealed = user_auth.SealedTokenAuth(
+                "u53r", timeutils.utcnow(), service.auth
+            )
+            sealed.renew(self.session)
+            self.assertEqual(
+                [
+                    "POST /v3/auth/tokens?nocatalog",
+                    "POST /v3/auth/tokens?nocatalog",
+                    "GET /v3/OS-TRUST/trusts/7ru57",
+                    "POST /v3/auth/tokens",
+                    "GET /v3/auth/tokens?nocatalog&allow_expired=1",
+                ],
+                self.keystone.seen,
+            )
 
 
 class TestTrust(UserAuthTestCase):
