@@ -197,21 +197,21 @@ class Identity:
 
     def _as_caller(
         self,
-        context: ir_context.RequestContext,
+        context: ir_context.RequestContext | None,
         method: str,
         path: str,
         **kwargs: Any,
     ) -> requests.Response:
         """Send a request to Keystone with the caller's token.
 
+        :param context: the caller; None for our own token.
         :raises keystoneauth1.exceptions.ClientException: if it fails.
         """
+        if context:
+            kwargs["authenticated"] = False
+            kwargs["headers"] = {"X-Auth-Token": context.auth_token}
         return self.session.request(
-            self.endpoint().rstrip("/") + path,
-            method,
-            authenticated=False,
-            headers={"X-Auth-Token": context.auth_token},
-            **kwargs,
+            self.endpoint().rstrip("/") + path, method, **kwargs
         )
 
     def make_trust(
@@ -257,10 +257,11 @@ class Identity:
                 raise ksa_exc.InvalidResponse(reply) from error
 
     def remove_trust(
-        self, context: ir_context.RequestContext, trust_id: str
+        self, context: ir_context.RequestContext | None, trust_id: str
     ) -> None:
-        """Remove a trust of the caller's.
+        """Remove a trust; nothing happens if there is none.
 
+        :param context: the user who made it; None if we are to remove it.
         :raises keystoneauth1.exceptions.ClientException: if it stays.
         """
         with contextlib.suppress(ksa_exc.NotFound):

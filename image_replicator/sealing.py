@@ -115,19 +115,26 @@ class Sealer:
         It is the beginning of the key's SHA-256, which tells nothing of the
         key.
 
+        :returns: nothing while the first token that makes the keys is to come.
         :raises KeysUnusable: if there is no key.
         """
+        if self._is_to_be_made:
+            return []
         return [
             hashlib.sha256(key.encode()).hexdigest()[:_FINGERPRINT_LENGTH]
             for key in self._keys()
         ]
+
+    @property
+    def _is_to_be_made(self) -> bool:
+        return self._make and not self.directory.exists()
 
     def check(self) -> None:
         """Check that the keys can be used, and that nobody else reads them.
 
         :raises KeysUnusable: if not.
         """
-        if self._make and not self.directory.exists():
+        if self._is_to_be_made:
             return
         self._fernet()
         for path in (self.directory, *self._paths()):
@@ -177,7 +184,7 @@ class Sealer:
 
     def _keys(self) -> list[str]:
         """Return the keys, the primary one first."""
-        if self._make and not self.directory.exists():
+        if self._is_to_be_made:
             make(self.directory)
         try:
             return [path.read_text().strip() for path in self._paths()]

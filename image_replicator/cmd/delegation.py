@@ -20,8 +20,8 @@ from typing import Final
 from keystoneauth1 import exceptions as ksa_exc
 from oslo_config import cfg
 
-from image_replicator import credentials
 from image_replicator import exception
+from image_replicator import identity
 from image_replicator import sealing
 from image_replicator.authority import Delegation
 from image_replicator.cmd import arguments
@@ -131,8 +131,7 @@ def _purged(
     :param keep: seconds since they were last used.
     :returns: each, and whether it was deleted in Keystone as well.
     """
-    session = credentials.service_session(conf)
-    auth: Any = session.auth
+    keystone = identity.Identity(conf)
     stays = 0
     for unused in known.unused(None, keep, _BATCH_SIZE):
         if not known.remove_unused(unused.trust_id, keep):
@@ -140,12 +139,7 @@ def _purged(
             continue
         deleted = True
         try:
-            session.delete(
-                f"{auth.auth_url}/OS-TRUST/trusts/{unused.trust_id}"
-            )
-        except ksa_exc.NotFound:
-            # It has expired, or its user has deleted it.
-            pass
+            keystone.remove_trust(None, unused.trust_id)
         except ksa_exc.ClientException as error:
             deleted = False
             stays += 1

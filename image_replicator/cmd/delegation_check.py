@@ -25,7 +25,6 @@ from oslo_upgradecheck import upgradecheck
 from image_replicator import exception
 from image_replicator import identity
 from image_replicator import sealing
-from image_replicator.conf import checking
 from image_replicator.conf import service_auth
 from image_replicator.db import key_holders
 from image_replicator.db import stores
@@ -39,23 +38,13 @@ _FORGOTTEN_AFTER: Final = 7 * 24 * 3600.0
 _Problem = tuple[upgradecheck.Code, str]
 
 
-def result(conf: cfg.ConfigOpts, patience: float) -> upgradecheck.Result:
+def result(
+    conf: cfg.ConfigOpts, keystone: identity.Identity
+) -> upgradecheck.Result:
     """Return the result of the check.
 
-    :param conf: of the image replicator, read but not checked.
-    :param patience: seconds for an answer of Keystone.
+    :param conf: of the image replicator, checked.
     """
-    try:
-        checking.check(conf)
-        keystone = identity.Identity(conf)
-    except exception.ConfigurationError:
-        return upgradecheck.Result(
-            upgradecheck.Code.FAILURE,
-            "Not checked, as the configuration cannot work.",
-        )
-    keystone.session.timeout = min(
-        keystone.session.timeout or patience, patience
-    )
     problems = [
         *_wrong_with_credentials(conf, keystone),
         *_wrong_with_keys(conf),
@@ -112,8 +101,7 @@ def _wrong_with_keys(conf: cfg.ConfigOpts) -> Iterator[_Problem]:
     try:
         if sealer:
             sealer.check()
-            if sealer.directory.exists():
-                own = sealer.fingerprints()
+            own = sealer.fingerprints()
     except sealing.KeysUnusable as error:
         yield upgradecheck.Code.FAILURE, f"{error}."
         return

@@ -12,6 +12,7 @@
 
 """image-replicator-status: checks before an upgrade."""
 
+import functools
 import sys
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -95,17 +96,12 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def _check_keystone(self) -> upgradecheck.Result:
         """Check that Keystone gives us a token and knows our regions."""
-        try:
-            checking.check(self._conf)
-            keystone = identity.Identity(self._conf)
-        except exception.ConfigurationError:
+        keystone = self._keystone
+        if keystone is None:
             return upgradecheck.Result(
                 upgradecheck.Code.FAILURE,
                 "Keystone was not asked, as the configuration cannot work.",
             )
-        keystone.session.timeout = min(
-            keystone.session.timeout or _PATIENCE, _PATIENCE
-        )
         try:
             return _keystone_result(self._conf, keystone)
         except ksa_exc.Unauthorized as error:
@@ -122,7 +118,29 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def _check_delegation(self) -> upgradecheck.Result:
         """Check what copies with users' rights need."""
-        return delegation_check.result(self._conf, _PATIENCE)
+        keystone = self._keystone
+        if keystone is None:
+            return upgradecheck.Result(
+                upgradecheck.Code.FAILURE,
+                "Not checked, as the configuration cannot work.",
+            )
+        return delegation_check.result(self._conf, keystone)
+
+    @functools.cached_property
+    def _keystone(self) -> identity.Identity | None:
+        """Return Keystone; None if the configuration cannot work.
+
+        All checks use one, and so one token.
+        """
+        try:
+            checking.check(self._conf)
+            keystone = identity.Identity(self._conf)
+        except exception.ConfigurationError:
+            return None
+        keystone.session.timeout = min(
+            keystone.session.timeout or _PATIENCE, _PATIENCE
+        )
+        return keystone
 
     _upgrade_checks = (
         ("Configuration", _check_configuration),

@@ -75,7 +75,14 @@ class Delegations:
         :param roles: the names of the roles.
         """
         with self._database.reader() as connection:
-            return _find(connection, user_id, project_id, roles)
+            row = connection.execute(
+                sa.select(*_COLUMNS).where(
+                    _known.user_id == user_id,
+                    _known.project_id == project_id,
+                    _known.roles == _digest(roles),
+                )
+            ).one_or_none()
+        return row and _delegation(row)
 
     @errors.retry_on_deadlock
     def add(
@@ -86,7 +93,6 @@ class Delegations:
         :param instead_of: the trust that it replaces.
         :returns: the trust of another process, if that one was first.
         """
-        key = (delegation.user_id, delegation.project_id, delegation.roles)
         try:
             with self._database.writer() as connection:
                 if instead_of is not None:
@@ -104,7 +110,10 @@ class Delegations:
                 )
         except db_exc.DBDuplicateEntry:
             # If the other one is gone again by now, ours is used unrecorded.
-            return self.find(*key) or delegation
+            known = self.find(
+                delegation.user_id, delegation.project_id, delegation.roles
+            )
+            return known or delegation
         return delegation
 
     @errors.retry_on_deadlock
@@ -115,21 +124,21 @@ class Delegations:
         :param every: seconds within which one record is enough.
         :returns: whether the trust is still known.
         """
+        trust = _known.trust_id == delegation.trust_id
+        recent = _known.used_at >= models.from_now(-every)
+        # Most requests only read.
+        with self._database.reader() as connection:
+            if connection.scalar(
+                sa.select(_known.trust_id).where(trust, recent)
+            ):
+                return True
         with self._database.writer() as connection:
-            recent = _known.used_at >= models.from_now(-every)
             touched = connection.execute(
                 sa.update(models.Delegation)
-                .where(_known.trust_id == delegation.trust_id, ~recent)
+                .where(trust)
                 .values(used_at=models.utcnow())
             )
-            if touched.rowcount:
-                return True
-            found = connection.scalar(
-                sa.select(_known.trust_id).where(
-                    _known.trust_id == delegation.trust_id
-                )
-            )
-            return found is not None
+            return bool(touched.rowcount)
 
     @errors.retry_on_deadlock
     def remove(self, trust_id: str) -> None:
@@ -205,22 +214,6 @@ def _unused(keep: float) -> tuple[sa.ColumnElement[bool], ...]:
 def _digest(roles: Sequence[str]) -> str:
     """Return the key of a set of roles, whose names may be long."""
     return hashlib.sha256("\n".join(sorted(roles)).encode()).hexdigest()
-
-
-def _find(
-    connection: sa.Connection,
-    user_id: str,
-    project_id: str,
-    roles: Sequence[str],
-) -> Delegation | None:
-    row = connection.execute(
-        sa.select(*_COLUMNS).where(
-            _known.user_id == user_id,
-            _known.project_id == project_id,
-            _known.roles == _digest(roles),
-        )
-    ).one_or_none()
-    return row and _delegation(row)
 
 
 def _delete(connection: sa.Connection, trust_id: str) -> None:

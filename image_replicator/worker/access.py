@@ -85,7 +85,8 @@ class Access:
         if not self._rights:
             return
         self.source.renew_right()
-        if len({id(right.auth) for right in self._rights.values()}) > 1:
+        source, destination = (self._rights[side].auth for side in Side)
+        if destination is not source:
             self.destination.renew_right()
 
     def explained(

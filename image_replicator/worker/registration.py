@@ -102,12 +102,10 @@ class KeyRegistration:
         """
         if self._sealer is None or not self._interval.is_over():
             return
-        if not self._sealer.directory.exists():
-            # On a single machine, the first token that is sealed makes it.
-            return
         try:
             fingerprints = self._sealer.fingerprints()
         except sealing.KeysUnusable as error:
             LOG.error("%s", error)
             return
-        self._database.call(self._holders.record, self._host, fingerprints)
+        if fingerprints:
+            self._database.call(self._holders.record, self._host, fingerprints)
