@@ -144,15 +144,14 @@ class Cloud(services.Services):
         return self._users[name]
 
     def application_credential(
-        self, user: str, project: str, unrestricted: bool = False
+        self, user: str, project: str, **values: object
     ) -> ks_session.Session:
         """Return a session with a new application credential.
 
-        :param unrestricted: whether it may create further application
-            credentials
+        :param values: as ``unrestricted`` and ``access_rules`` of the API
         """
         credential = self.identity.create_application_credential(
-            self._users[user], project, unrestricted
+            self._users[user], project, **values
         )
         auth = v3.ApplicationCredential(
             auth_url=self.auth_url,

@@ -51,8 +51,11 @@ class ApplicationCredential:
     secret: str = dataclasses.field(repr=False)
 
 
-def new_session(auth: v3.base.BaseAuth) -> ks_session.Session:
-    """Return a session that ignores proxies of the environment."""
+def new_session(auth: v3.base.BaseAuth | None) -> ks_session.Session:
+    """Return a session that ignores proxies of the environment.
+
+    :param auth: None for requests without a token
+    """
     transport = requests.Session()
     transport.trust_env = False
     return ks_session.Session(auth=auth, session=transport)
@@ -63,6 +66,7 @@ class Keystone:
 
     :param directory: for its configuration, keys and database
     :param port: to listen on; None for a free port
+    :param overrides: override the options of this class
     :raises ports.PortTaken: when the port is in use
     """
 
@@ -71,8 +75,10 @@ class Keystone:
         supervisor: process.Supervisor,
         directory: pathlib.Path,
         port: int | None,
+        overrides: settings.Settings,
     ) -> None:
         self.directory = directory
+        self._overrides = overrides
         self.admin_password = secrets.token_hex()
         self.server = uwsgi.Server(
             "keystone", "keystone.wsgi.api:application", port
@@ -116,7 +122,9 @@ class Keystone:
             "identity": {"password_hash_rounds": 4},
         }
         path = self.directory / "keystone.conf"
-        settings.write(path, settings.merge(repositories, own))
+        settings.write(
+            path, settings.merge(repositories, own, self._overrides)
+        )
 
     def _manage(self, *arguments: str) -> None:
         self._supervisor.run(
@@ -175,29 +183,31 @@ class Identity:
     """An administrator's access to Keystone, over its REST API.
 
     Every method raises keystoneauth's errors when Keystone refuses.
+
+    :ivar client: for what is not a method; its paths begin behind /v3
     """
 
     def __init__(self, keystone: Keystone) -> None:
         auth = keystone.password_auth(ADMIN, keystone.admin_password, ADMIN)
         self._keystone = keystone
-        self._client = adapter.Adapter(
+        self.client = adapter.Adapter(
             new_session(auth), endpoint_override=keystone.url
         )
         self._roles = {
             role["name"]: role["id"]
-            for role in self._client.get("/roles").json()["roles"]
+            for role in self.client.get("/roles").json()["roles"]
         }
 
     def _create(
         self, kind: str, values: dict[str, object], path: str | None = None
     ) -> str:
         """Create a resource and return its id."""
-        answer = self._client.post(path or f"/{kind}s", json={kind: values})
+        answer = self.client.post(path or f"/{kind}s", json={kind: values})
         return typing.cast(str, answer.json()[kind]["id"])
 
     def administrator(self) -> User:
         """Return the administrator."""
-        user_id = self._client.get_user_id()
+        user_id = self.client.get_user_id()
         assert user_id
         return User(ADMIN, user_id, self._keystone.admin_password)
 
@@ -207,7 +217,7 @@ class Identity:
         :param url: the identity endpoint of that region
         """
         self._create("region", {"id": region})
-        services = self._client.get("/services?type=identity").json()
+        services = self.client.get("/services?type=identity").json()
         service_id = services["services"][0]["id"]
         for interface in ("public", "internal"):
             self.create_endpoint(service_id, region, interface, url)
@@ -230,7 +240,7 @@ class Identity:
 
     def move_endpoint(self, endpoint_id: str, url: str) -> None:
         """Change the URL of an endpoint."""
-        self._client.patch(
+        self.client.patch(
             f"/endpoints/{endpoint_id}", json={"endpoint": {"url": url}}
         )
 
@@ -256,33 +266,65 @@ class Identity:
         }
         return User(name, self._create("user", values), password)
 
+    def create_role(self, name: str) -> None:
+        """Create a role that users can be given."""
+        self._roles[name] = self._create("role", {"name": name})
+
+    def create_group(self, name: str) -> str:
+        """Create a group in the default domain and return its id."""
+        return self._create("group", {"name": name, "domain_id": DOMAIN_ID})
+
+    def enable(self, kind: str, resource_id: str, enabled: bool) -> None:
+        """Enable or disable a resource.
+
+        :param kind: ``user`` or ``project``
+        """
+        self.client.patch(
+            f"/{kind}s/{resource_id}", json={kind: {"enabled": enabled}}
+        )
+
+    def delete(self, kind: str, resource_id: str) -> None:
+        """Delete a resource.
+
+        :param kind: such as ``user`` or ``project``
+        """
+        self.client.delete(f"/{kind}s/{resource_id}")
+
     def grant(self, user_id: str, project_id: str, role: str) -> None:
         """Give a user a role on a project."""
         role_id = self._roles[role]
-        self._client.put(
+        self.client.put(
             f"/projects/{project_id}/users/{user_id}/roles/{role_id}"
+        )
+
+    def grant_to_group(
+        self, group_id: str, project_id: str, role: str
+    ) -> None:
+        """Give the users of a group a role on a project."""
+        role_id = self._roles[role]
+        self.client.put(
+            f"/projects/{project_id}/groups/{group_id}/roles/{role_id}"
         )
 
     def revoke(self, user_id: str, project_id: str, role: str) -> None:
         """Take a role on a project from a user."""
         role_id = self._roles[role]
-        self._client.delete(
+        self.client.delete(
             f"/projects/{project_id}/users/{user_id}/roles/{role_id}"
         )
 
     def create_application_credential(
-        self, user: User, project: str, unrestricted: bool = False
+        self, user: User, project: str, **values: object
     ) -> ApplicationCredential:
         """Create an application credential of a user for a project.
 
-        :param unrestricted: whether it may create further application
-            credentials
+        :param values: as ``unrestricted`` and ``access_rules`` of the API
         """
         auth = self._keystone.password_auth(user.name, user.password, project)
         client = adapter.Adapter(
             new_session(auth), endpoint_override=self._keystone.url
         )
-        values = {"name": secrets.token_hex(8), "unrestricted": unrestricted}
+        values = {"name": secrets.token_hex(8), **values}
         answer = client.post(
             f"/users/{user.id}/application_credentials",
             json={"application_credential": values},

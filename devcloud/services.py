@@ -37,7 +37,7 @@ from devcloud import uwsgi
 
 REGIONS = ("ot1", "ot2")
 SERVICE_USER = "image-replicator"
-_GLANCE_USER = "glance"
+GLANCE_USER = "glance"
 SERVICE_PROJECT = "service"
 
 
@@ -74,6 +74,7 @@ class Options:
         None makes a SQLite file. It is upgraded, and never dropped
     :ivar proxies: by region; proxies before the catalogue's internal image
         endpoint of the region, which workers use
+    :ivar keystone_config: overrides options of Keystone
     :ivar glance_config: overrides options of both Glances
     :ivar replicator_config: overrides options of the extension and the workers
     :ivar keep_directory: whether logs and data are kept after the fixture
@@ -91,6 +92,9 @@ class Options:
     )
     database_url: str | None = None
     proxies: Mapping[str, Relay] = dataclasses.field(default_factory=dict)
+    keystone_config: settings.Settings = dataclasses.field(
+        default_factory=dict
+    )
     glance_config: settings.Settings = dataclasses.field(default_factory=dict)
     replicator_config: settings.Settings = dataclasses.field(
         default_factory=dict
@@ -132,7 +136,7 @@ class Services(fixtures.Fixture):
 
     def _setUp(self) -> None:
         self._service_passwords = {
-            name: secrets.token_hex() for name in (SERVICE_USER, _GLANCE_USER)
+            name: secrets.token_hex() for name in (SERVICE_USER, GLANCE_USER)
         }
         self._worker_numbers = itertools.count(1)
         self._make_directory()
@@ -156,6 +160,7 @@ class Services(fixtures.Fixture):
             self._supervisor,
             self.directory / "keystone",
             self.options.keystone_port,
+            self.options.keystone_config,
         )
         self.addCleanup(self._keystone.server.close)
         self.auth_url = self._keystone.url
@@ -175,7 +180,7 @@ class Services(fixtures.Fixture):
 
     # Configuration
 
-    def _service_auth(
+    def service_auth(
         self, user: str, interfaces: Iterable[str] = ("internal",)
     ) -> dict[str, object]:
         """Return the options with which a service logs in to Keystone."""
@@ -200,10 +205,14 @@ class Services(fixtures.Fixture):
         own: settings.Settings = {
             "DEFAULT": {"region_id": region, "state_path": self.directory},
             "database": {"connection": self.database_url},
-            "service_auth": self._service_auth(SERVICE_USER),
+            "service_auth": self.service_auth(SERVICE_USER),
             "worker": {"poll_interval": 0.5},
         }
         return settings.merge(own, self.options.replicator_config, *overrides)
+
+    def glance_settings(self, region: str) -> settings.Settings:
+        """Return what overrides the options of a region's Glance."""
+        return self.options.glance_config
 
     def _configure(self) -> None:
         self.database_url = (
@@ -211,7 +220,7 @@ class Services(fixtures.Fixture):
             or f"sqlite:///{self.directory}/image-replicator.sqlite"
         )
         authtoken = {
-            **self._service_auth(_GLANCE_USER),
+            **self.service_auth(GLANCE_USER),
             "www_authenticate_uri": self.auth_url,
             # A token that has expired counts only beside one of a service.
             "service_token_roles": "service",
@@ -223,7 +232,7 @@ class Services(fixtures.Fixture):
         for region, service in self.glances.items():
             service.configure(
                 authtoken,
-                self.options.glance_config,
+                self.glance_settings(region),
                 self.options.glance_database_urls.get(region),
             )
             settings.write(

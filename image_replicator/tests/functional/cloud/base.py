@@ -50,9 +50,9 @@ DATA = bytes(range(256)) * 65536
 
 
 @functools.cache
-def shared_cloud() -> cloud.Cloud:
-    """Return this process's cloud, started at the first call."""
-    shared = cloud.Cloud()
+def shared_cloud(kind: type[cloud.Cloud] = cloud.Cloud) -> cloud.Cloud:
+    """Return this process's cloud of a kind, started at the first call."""
+    shared = kind()
     shared.setUp()
     atexit.register(shared.cleanUp)
     return shared
@@ -62,10 +62,12 @@ class CloudTestCase(testtools.TestCase):
     """A test on the shared cloud.
 
     :cvar options: of a cloud for each test; None for the shared one
+    :cvar kind: of the shared cloud
     :ivar cloud: the two regions
     """
 
     options: cloud.Options | None = None
+    kind: type[cloud.Cloud] = cloud.Cloud
 
     def setUp(self) -> None:
         super().setUp()
@@ -73,7 +75,7 @@ class CloudTestCase(testtools.TestCase):
         if options:
             self.cloud = self.useFixture(cloud.Cloud(options))
         else:
-            self.cloud = shared_cloud()
+            self.cloud = shared_cloud(self.kind)
             self.addCleanup(self._forget_jobs)
 
     def _forget_jobs(self) -> None:
