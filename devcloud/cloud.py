@@ -160,6 +160,32 @@ class Cloud(services.Services):
         )
         return keystone.new_session(auth)
 
+    def trusted(
+        self, user: str, project: str, trustee: str
+    ) -> ks_session.Session:
+        """Return a session of another user with a new trust of a user's.
+
+        :param trustee: who acts with the user's role ``member``
+        """
+        other = self._users[trustee]
+        trust = {
+            "trustor_user_id": self._users[user].id,
+            "trustee_user_id": other.id,
+            "project_id": self._projects[project],
+            "impersonation": False,
+            "roles": [{"name": "member"}],
+        }
+        made = self.session(user, project).post(
+            f"{self.auth_url}/OS-TRUST/trusts", json={"trust": trust}
+        )
+        auth = v3.Password(
+            auth_url=self.auth_url,
+            user_id=other.id,
+            password=other.password,
+            trust_id=made.json()["trust"]["id"],
+        )
+        return keystone.new_session(auth)
+
     # Clients
 
     def session(

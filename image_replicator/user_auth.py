@@ -234,7 +234,11 @@ class SealedTokenAuth(service_token.ServiceTokenAuthWrapper):
         try:
             session.get(
                 f"{self._auth_url}/auth/tokens?nocatalog&allow_expired=1",
-                headers={"X-Subject-Token": self._token},
+                headers={
+                    "X-Subject-Token": self._token,
+                    # Without it, Keystone hides a token with access rules.
+                    "OpenStack-Identity-Access-Rules": "1",
+                },
                 auth=self.service_auth,
                 log=False,
             )

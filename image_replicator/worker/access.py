@@ -16,8 +16,10 @@ A job's authority says whose right it is. It is read anew for each attempt, as
 whoever retries a job brings their own right.
 """
 
+import contextlib
 from typing import Final
 
+from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import session as ksa_session
 from oslo_config import cfg
 from oslo_db import exception as db_exc
@@ -56,6 +58,7 @@ class Access:
 
     :param rights: of the user, by side; empty if the right is our own.
     :param owner_id: the project that owns the source image, if it is known.
+    :param session: sends requests to Keystone.
     :ivar source: the images of the source region.
     :ivar destination: the images of the destination region.
     """
@@ -66,11 +69,13 @@ class Access:
         destination: client.ImageClient,
         rights: dict[Side, service.UserRight],
         owner_id: str | None,
+        session: ksa_session.Session,
     ) -> None:
         self.source = source
         self.destination = destination
         self._rights = rights
         self._owner_id = owner_id
+        self._session = session
 
     @property
     def is_user_s(self) -> bool:
@@ -111,13 +116,21 @@ class Access:
         return error
 
     def trusts_that_are_gone(self) -> set[str]:
-        """Return the trusts that Keystone was found not to have any more."""
-        auths = [right.auth for right in self._rights.values()]
-        return {
-            auth.trust_id
-            for auth in auths
-            if isinstance(auth, user_auth.TrustAuth) and auth.is_gone
-        }
+        """Return the trusts that Keystone does not have any more.
+
+        Keystone is asked only if it was found not to have one of them. Users
+        revoke both at once.
+        """
+        trusts = [
+            right.auth
+            for right in self._rights.values()
+            if isinstance(right.auth, user_auth.TrustAuth)
+        ]
+        if any(trust.is_gone for trust in trusts):
+            for trust in trusts:
+                with contextlib.suppress(ksa_exc.ClientException):
+                    trust.renew(self._session)
+        return {trust.trust_id for trust in trusts if trust.is_gone}
 
 
 class AccessControl:
@@ -139,6 +152,7 @@ class AccessControl:
         self._authorities = authorities
         self._delegations = delegations
         self._clients = clients
+        self._session = session
         self._auth = session.auth
         self._trustee = user_auth.Trustee(session.auth)
         self._sealer = sealing.Sealer.from_conf(conf)
@@ -161,6 +175,7 @@ class AccessControl:
             ),
             rights,
             found.source_owner_id if found else None,
+            self._session,
         )
 
     def as_service(self, job: Job) -> client.ImageClient | None:

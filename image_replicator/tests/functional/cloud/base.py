@@ -18,7 +18,6 @@ test leaves it without jobs and workers, and has its own images and projects.
 
 import atexit
 import contextlib
-import functools
 import sqlite3
 import time
 from collections.abc import Callable
@@ -49,13 +48,17 @@ HOLD = 10 * PATIENCE
 DATA = bytes(range(256)) * 65536
 
 
-@functools.cache
-def shared_cloud(kind: type[cloud.Cloud] = cloud.Cloud) -> cloud.Cloud:
+_shared: dict[type[cloud.Cloud], cloud.Cloud] = {}
+
+
+def shared_cloud(kind: type[cloud.Cloud]) -> cloud.Cloud:
     """Return this process's cloud of a kind, started at the first call."""
-    shared = kind()
-    shared.setUp()
-    atexit.register(shared.cleanUp)
-    return shared
+    if kind not in _shared:
+        shared = kind()
+        shared.setUp()
+        atexit.register(shared.cleanUp)
+        _shared[kind] = shared
+    return _shared[kind]
 
 
 class CloudTestCase(testtools.TestCase):

@@ -24,6 +24,10 @@ from image_replicator.tests.functional.cloud import api_base
 #: A role that no rule has.
 _NO_ROLE = "bystander"
 
+#: A member's application credential, and a trust that a member made.
+_CREDENTIAL = "credential"
+_TRUST = "trust"
+
 
 class TestMatrix(api_base.ApiTestCase):
     """All combinations of roles, tenants and operations."""
@@ -43,6 +47,13 @@ class TestMatrix(api_base.ApiTestCase):
         ("manager", "source"): (200, 403, 200, 202, 204, 202),
         ("manager", "destination"): (200, 403, 200, 202, 403, 403),
         ("manager", "unrelated"): (200, 403, 404, 202, 404, 404),
+        # Tokens that are good for one project only.
+        (_CREDENTIAL, "source"): (200, 403, 200, 202, 204, 403),
+        (_CREDENTIAL, "destination"): (200, 403, 200, 202, 403, 403),
+        (_CREDENTIAL, "unrelated"): (200, 403, 404, 202, 404, 404),
+        (_TRUST, "source"): (200, 403, 200, 202, 204, 403),
+        (_TRUST, "destination"): (200, 403, 200, 202, 403, 403),
+        (_TRUST, "unrelated"): (200, 403, 404, 202, 404, 404),
         ("admin", "source"): (200, 200, 200, 202, 204, 202),
         ("admin", "destination"): (200, 200, 200, 202, 204, 202),
         ("admin", "unrelated"): (200, 200, 200, 202, 204, 202),
@@ -66,8 +77,14 @@ class TestMatrix(api_base.ApiTestCase):
 
         All users with a role may create images in the destination as well.
         """
+        if role in (_CREDENTIAL, _TRUST):
+            role_there = "member"
+        else:
+            role_there = role
         granted = (
-            {} if role == _NO_ROLE else {"destination": "member", tenant: role}
+            {}
+            if role == _NO_ROLE
+            else {"destination": "member", tenant: role_there}
         )
         user = self.cloud.create_user(f"{role}-{tenant}", granted)
         if role == _NO_ROLE:
@@ -76,6 +93,17 @@ class TestMatrix(api_base.ApiTestCase):
                 f"/projects/{project_id}/users/{user.id}"
                 f"/roles/{self.no_role_id}"
             )
+
+    def who(self, role: str, tenant: str) -> dict[str, Any]:
+        """Return the user or session that requests are made with."""
+        name = f"{role}-{tenant}"
+        if role == _CREDENTIAL:
+            session = self.cloud.application_credential(name, tenant)
+        elif role == _TRUST:
+            session = self.cloud.trusted(name, tenant, "alice")
+        else:
+            return {"user": name, "project": tenant}
+        return {"session": session}
 
     def test_every_role_of_every_tenant(self) -> None:
         actual = {
@@ -93,7 +121,7 @@ class TestMatrix(api_base.ApiTestCase):
             },
             {},
         )
-        who: Any = {"user": f"{role}-{tenant}", "project": tenant}
+        who: Any = self.who(role, tenant)
         replies = (
             self.request("GET", "/jobs", **who),
             self.request("GET", "/jobs?all_tenants=true", **who),

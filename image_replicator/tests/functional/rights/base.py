@@ -110,7 +110,9 @@ class RightsTestCase(base.CloudTestCase):
         job = self.end(job_id)
         row = self.job_row(job_id)
         self.assertEqual(
-            "replicated", job["status"], (row.error_code, row.error_message)
+            "replicated",
+            job["status"],
+            f"{row.error_code} {row.error_message}",
         )
         copy = self.cloud.images("ot2", "admin", "admin").get(
             job["destination_image_id"]

@@ -16,6 +16,7 @@ import datetime
 from typing import Any
 
 import fixtures
+from keystoneauth1 import exceptions as ksa_exc
 from oslo_utils import timeutils
 
 from image_replicator import authority
@@ -178,7 +179,39 @@ class TestTrusts(AccessTestCase):
         self.assertEqual("source_not_active", self.failure(job_id).error_code)
 
     def test_a_trust_that_is_gone_is_forgotten(self) -> None:
-        """So the next job gets a new one."""
+        """So the next job gets a new one. The other trust stays."""
+        self._add_trusts()
+        self.trustee.errors = {"at source": user_auth.TrustGone("revoked")}
+        job = self.failure(self.delegated())
+        self.assertIn("revoked", job.error_message or "")
+        self.assertFalse(self._is_known("at source"))
+        self.assertTrue(self._is_known("at destination"))
+
+    def test_trusts_that_are_both_gone_are_forgotten_at_once(self) -> None:
+        """The copy fails at the source; the other trust is looked at then."""
+        self._add_trusts()
+        gone = user_auth.TrustGone("revoked")
+        self.trustee.errors = {"at source": gone, "at destination": gone}
+        job = self.failure(self.delegated())
+        self.assertEqual("source_access_lost", job.error_code)
+        self.assertFalse(self._is_known("at source"))
+        self.assertFalse(self._is_known("at destination"))
+
+    def test_keystone_that_is_away_lets_no_trust_be_forgotten(self) -> None:
+        self._add_trusts()
+        self.trustee.errors = {
+            "at source": user_auth.TrustGone("revoked"),
+            "at destination": ksa_exc.ServiceUnavailable(),
+        }
+        self.failure(self.delegated())
+        self.assertFalse(self._is_known("at source"))
+        self.assertTrue(self._is_known("at destination"))
+
+    def _is_known(self, trust: str) -> bool:
+        find = self.stores.delegations.find
+        return find("user", trust, ("member",)) is not None
+
+    def _add_trusts(self) -> None:
         for trust in ("at source", "at destination"):
             self.stores.delegations.add(
                 authority.Delegation(
@@ -188,12 +221,6 @@ class TestTrusts(AccessTestCase):
                     roles=("member",),
                 )
             )
-        self.trustee.errors = {"at source": user_auth.TrustGone("revoked")}
-        job = self.failure(self.delegated())
-        self.assertIn("revoked", job.error_message or "")
-        find = self.stores.delegations.find
-        self.assertIsNone(find("user", "at source", ("member",)))
-        self.assertIsNotNone(find("user", "at destination", ("member",)))
 
 
 class TestSealedToken(AccessTestCase):

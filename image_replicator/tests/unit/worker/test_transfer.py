@@ -57,6 +57,7 @@ class TransferTestCase(base.WorkerTestCase):
                 glances.image_client(own.session),
                 {},
                 None,
+                own.session,
             ),
             connections=own,
             rules=metadata.Rules(**rules),
