@@ -15,9 +15,8 @@
 
 Its users come from a password, or from an identity provider. Glance in ``ot2``
 enforces Keystone's limits, the one in ``ot1`` a storage quota. Both reserve
-properties and operations for roles, and check the access rules of application
-credentials. They have databases in PostgreSQL, and can take many uploads at
-the same time.
+properties and operations for roles. They have databases in PostgreSQL, and can
+take many uploads at the same time.
 """
 
 import dataclasses
@@ -124,7 +123,6 @@ class GuardedCloud(cloud.Cloud):
                 "property_protection_file": protections,
                 "property_protection_rule_format": "roles",
             },
-            "keystone_authtoken": {"service_type": "image"},
             "oslo_policy": {"policy_file": rules},
         }
         if region == LIMITED:

@@ -225,6 +225,8 @@ class Services(fixtures.Fixture):
             # A token that has expired counts only beside one of a service.
             "service_token_roles": "service",
             "service_token_roles_required": True,
+            # Without it, no application credential with access rules counts.
+            "service_type": "image",
         }
         del authtoken["valid_interfaces"]
         if not self.options.glance_token_cache:

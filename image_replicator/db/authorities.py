@@ -17,6 +17,7 @@ of status that ends the job. So no sealed token is kept for longer than needed.
 """
 
 from typing import Final
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -32,6 +33,17 @@ _authorities: Final = models.Authority.__table__.c
 #: Seconds for which Keystone takes a token that has expired; the default of
 #: its [token] allow_expired_window.
 _TOKEN_KEPT: Final = 2 * 24 * 3600.0
+
+
+class Swept(NamedTuple):
+    """What one look at some rights came to.
+
+    :ivar deleted: the number of rights that were deleted.
+    :ivar last: the job id to go on behind; None after the last right.
+    """
+
+    deleted: int
+    last: str | None
 
 
 class Authorities:
@@ -64,26 +76,36 @@ class Authorities:
         )
 
     @errors.retry_on_deadlock
-    def sweep(self, limit: int) -> int:
-        """Delete rights that no job needs, and return their number.
+    def sweep(self, limit: int, after: str = "") -> Swept:
+        """Look at some rights, and delete those that no job needs.
 
         Workers of the release before, which do not know this table, leave them
         behind. A token that has long expired is of no use either to a job that
         is over, whose image is still at the destination.
 
-        :param limit: the most rows to delete.
+        :param limit: the most rows to look at, in the order of the jobs' ids.
+        :param after: the job id to begin behind.
         """
         # It takes two transactions, as one that writes must not begin with a
         # read.
-        needless = (
-            sa.select(_authorities.job_id)
+        page = (
+            sa.select(
+                _authorities.job_id,
+                sa.case((_is_needless(), 1), else_=0).label("is_needless"),
+            )
             .outerjoin(models.Job, _jobs.id == _authorities.job_id)
-            .where(_is_needless())
+            .where(_authorities.job_id > after)
+            .order_by(_authorities.job_id)
             .limit(limit)
         )
         with self._database.reader() as connection:
-            ids = connection.scalars(needless).all()
-        if not ids:
+            rows = connection.execute(page).all()
+        last = rows[-1].job_id if len(rows) == limit else None
+        needless = [row.job_id for row in rows if row.is_needless]
+        return Swept(self._delete_needless(needless), last)
+
+    def _delete_needless(self, job_ids: list[str]) -> int:
+        if not job_ids:
             return 0
         # A retry may have begun in between.
         still = sa.exists().where(
@@ -92,7 +114,7 @@ class Authorities:
         with self._database.writer() as connection:
             deleted = connection.execute(
                 sa.delete(models.Authority).where(
-                    _authorities.job_id.in_(ids), ~still
+                    _authorities.job_id.in_(job_ids), ~still
                 )
             )
             return deleted.rowcount

@@ -48,9 +48,10 @@ def _is_needed_by(trust_column: Any) -> sa.Exists:
 
 
 #: No job that is not over needs the trust.
-_UNNEEDED: Final = ~sa.or_(
-    _is_needed_by(_authorities.source_trust_id),
-    _is_needed_by(_authorities.destination_trust_id),
+_UNNEEDED: Final = sa.and_(
+    # PostgreSQL would read the whole table for EXISTS in an OR.
+    ~_is_needed_by(_authorities.source_trust_id),
+    ~_is_needed_by(_authorities.destination_trust_id),
 )
 
 
@@ -184,24 +185,28 @@ class Delegations:
 
     def list(self) -> list[ListedDelegation]:
         """Return all trusts, those of each user together."""
-        needed = sa.union_all(
+        # A job that needs one trust twice counts once.
+        needed = sa.union(
             sa.select(
                 _authorities.job_id,
                 _authorities.source_trust_id.label("trust_id"),
             ),
             sa.select(_authorities.job_id, _authorities.destination_trust_id),
         ).subquery()
-        jobs = (
-            sa.select(sa.func.count(sa.distinct(needed.c.job_id)))
-            .where(needed.c.trust_id == _known.trust_id)
-            .scalar_subquery()
+        counts = (
+            sa.select(needed.c.trust_id, sa.func.count().label("jobs"))
+            .group_by(needed.c.trust_id)
+            .subquery()
+        )
+        listed = (
+            sa.select(
+                *_COLUMNS, sa.func.coalesce(counts.c.jobs, 0).label("jobs")
+            )
+            .outerjoin(counts, counts.c.trust_id == _known.trust_id)
+            .order_by(_known.user_id, _known.project_id, _known.trust_id)
         )
         with self._database.reader() as connection:
-            rows = connection.execute(
-                sa.select(*_COLUMNS, jobs.label("jobs")).order_by(
-                    _known.user_id, _known.project_id, _known.trust_id
-                )
-            )
+            rows = connection.execute(listed)
             return [
                 ListedDelegation(_delegation(row), row.jobs) for row in rows
             ]

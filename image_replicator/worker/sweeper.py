@@ -30,6 +30,9 @@ LOG = logging.getLogger(__name__)
 #: The most jobs whose images one run removes.
 _BATCH_SIZE: Final = 100
 
+#: The most rights that one run looks at.
+_RIGHTS: Final = 1000
+
 
 class LeftoverSweeper:
     """Removes destination images that jobs in a final status left behind.
@@ -91,11 +94,15 @@ class AuthoritySweeper:
         self._authorities = authorities
         self._database = database
         self._interval = interval.Interval(seconds, clock)
+        self._after = ""
 
     def run(self) -> None:
-        """Delete what is left, if it is time to.
+        """Look at some rights, if it is time to, and delete what is left.
 
         :raises DBError: if the database cannot be used.
         """
         if self._interval.is_over():
-            self._database.call(self._authorities.sweep, _BATCH_SIZE)
+            swept = self._database.call(
+                self._authorities.sweep, _RIGHTS, self._after
+            )
+            self._after = swept.last or ""

@@ -24,18 +24,19 @@ from oslo_db.sqlalchemy import test_fixtures
 from image_replicator import exception
 from image_replicator.db import claim_order
 from image_replicator.db import listing
+from image_replicator.db import models
 from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Claim
 from image_replicator.jobs import FINAL
 from image_replicator.jobs import Job
-from image_replicator.jobs import JobStatus
 from image_replicator.tests.functional.db import base
 from image_replicator.tests.functional.db import effort
+from image_replicator.tests.functional.db import population
 
 load_tests = test_fixtures.optimize_module_test_loader()
 
-#: The numbers of jobs that are over, wait and run at first.
-OVER, WAITING, RUNNING = 1000, 200, 20
+#: The numbers of jobs that are over and wait at first.
+OVER, WAITING = 1000, 200
 MANY = 5000
 
 Calls = dict[str, Callable[[], Any]]
@@ -44,57 +45,6 @@ DAY = datetime.timedelta(days=1)
 
 #: More slots than are needed.
 LIMITS = {"region-0": 1000, "*": 1000}
-
-
-def over(first: int, count: int) -> list[dict[str, Any]]:
-    return [
-        _row(number, sorted(FINAL)[number % 3])
-        for number in range(first, first + count)
-    ]
-
-
-def waiting(first: int, count: int) -> list[dict[str, Any]]:
-    return [
-        _row(
-            number,
-            JobStatus.REPLICATE_REQUESTED,
-            turn=number // 7,
-            # This job would be read first.
-            retry_at=base.LONG_AGO + 9999 * DAY if number < 3 else None,
-        )
-        for number in range(first, first + count)
-    ]
-
-
-def running() -> list[dict[str, Any]]:
-    return [
-        _row(
-            number,
-            JobStatus.REPLICATING,
-            worker_id=f"worker-{number % 4}",
-            lease_expires_at=base.LONG_AGO + 9999 * DAY,
-            reserved_image_id=f"image-{number}",
-            # These slots are beyond the limits, so that no claim gets one.
-            slot=1000 + number,
-            claim_number=1,
-        )
-        for number in range(RUNNING)
-    ]
-
-
-def _row(number: int, status: JobStatus, **changes: Any) -> dict[str, Any]:
-    moment = base.LONG_AGO + datetime.timedelta(minutes=number // 3)
-    return base.row(
-        id=f"{status}-{number:05}",
-        status=status,
-        created_at=moment,
-        finished_at=moment if status in FINAL else None,
-        source_tenant_id=f"tenant-{number % 5}",
-        destination_tenant_id=f"tenant-{number % 4}",
-        destination_region_id=f"region-{number % 3}",
-        destination_image_id=f"image-{number}" if status in FINAL else None,
-        **changes,
-    )
 
 
 def _claim(job_id: str) -> Claim:
@@ -112,21 +62,25 @@ class Costs(effort.Effort):
         self.useFixture(
             fixtures.MonkeyPatch(f"{claim_order.__name__}.COUNTED", 50)
         )
-        self.insert(*over(0, OVER), *waiting(0, WAITING), *running())
+        self._insert(
+            *population.over(0, OVER),
+            *population.waiting(0, WAITING),
+            *population.running(),
+        )
         self.note_statistics()
 
     def test_many_jobs_that_are_over(self) -> None:
         calls = self._steady_calls() | self._calls_for_all()
-        self._check(calls, over(OVER, MANY))
+        self._check(calls, population.over(OVER, MANY))
 
     def test_many_jobs_that_wait(self) -> None:
-        self._check(self._steady_calls(), waiting(WAITING, MANY))
+        self._check(self._steady_calls(), population.waiting(WAITING, MANY))
 
     def test_many_jobs_that_wait_and_that_the_server_does_not_expect(
         self,
     ) -> None:
         self.statistics = None
-        self._check(self._steady_calls(), waiting(WAITING, MANY))
+        self._check(self._steady_calls(), population.waiting(WAITING, MANY))
 
     def test_many_jobs_of_a_tenant_that_is_passed_by(self) -> None:
         """Check this with no other tenant's job, and with one behind them."""
@@ -150,13 +104,24 @@ class Costs(effort.Effort):
                 ),
             ),
         }
-        more = waiting(WAITING, MANY)
+        more = population.waiting(WAITING, MANY)
         for row in more:
             row["source_tenant_id"] = "big"
         self._check(calls, more)
 
     def test_pages(self) -> None:
-        self._check(self._pages(), over(OVER, MANY), part=5)
+        self._check(self._pages(), population.over(OVER, MANY), part=5)
+
+    def _insert(self, *rows: dict[str, Any]) -> None:
+        """Insert jobs, each with a user's right and trust of its own."""
+        self.insert(*rows)
+        rights = [population.right(row["id"]) for row in rows]
+        with self.engine.begin() as connection:
+            for model, values in (
+                (models.Authority, [right for right, _trust in rights]),
+                (models.Delegation, [trust for _right, trust in rights]),
+            ):
+                connection.execute(sa.insert(model), values)
 
     def _check(
         self,
@@ -166,7 +131,7 @@ class Costs(effort.Effort):
     ) -> None:
         everything = self.effort(self._read_everything)
         before = {name: self.effort(call) for name, call in calls.items()}
-        self.insert(*more)
+        self._insert(*more)
         self.note_statistics()
         allowed = (self.effort(self._read_everything) - everything) / part
         after = {name: self.effort(call) for name, call in calls.items()}
@@ -222,6 +187,24 @@ class Costs(effort.Effort):
             **self._workers_calls(),
             **self._fleets_calls(),
             **self._operators_calls(),
+            **self._calls_for_rights(),
+        }
+
+    def _calls_for_rights(self) -> Calls:
+        authorities = self.stores.authorities
+        delegations = self.stores.delegations
+        job_id = "replicate_requested-00010"
+        user_id, trust_id = f"user-{job_id}", f"trust-{job_id}"
+        return {
+            "look for a trust": lambda: delegations.find(
+                user_id, "project", ["member"]
+            ),
+            "look for unused trusts": lambda: delegations.unused(
+                user_id, 1.0, 2
+            ),
+            "forget a trust": lambda: delegations.remove_unused(trust_id, 1.0),
+            "show a right": lambda: authorities.get(job_id),
+            "sweep rights": lambda: authorities.sweep(10, job_id),
         }
 
     def _create(self, at_most: int = 0, **changes: str) -> None:

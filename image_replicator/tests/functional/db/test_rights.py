@@ -287,12 +287,12 @@ class Sweeping(RightsMixin):
         )
         for job_id in (over, waiting, image, "purged"):
             self.insert_authority(job_id, source_trust_id="trust")
-        self.assertEqual(2, self.authorities.sweep(10))
+        self.assertEqual((2, None), self.authorities.sweep(10))
         self.assertEqual(
             [False, True, True, False],
             self.left(over, waiting, image, "purged"),
         )
-        self.assertEqual(0, self.authorities.sweep(10))
+        self.assertEqual((0, None), self.authorities.sweep(10))
 
     def test_a_token_of_no_use_goes_though_an_image_is_left(self) -> None:
         now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
@@ -309,14 +309,22 @@ class Sweeping(RightsMixin):
                 sealed_token="s3aled",
                 token_expires_at=now - datetime.timedelta(hours=hours),
             )
-        self.assertEqual(1, self.authorities.sweep(10))
+        self.assertEqual((1, None), self.authorities.sweep(10))
         self.assertEqual([False, True, True], self.left(*tokens))
 
-    def test_no_more_than_asked_for(self) -> None:
-        for number in range(5):
-            self.insert_authority(f"purged {number}")
-        self.assertEqual(3, self.authorities.sweep(3))
-        self.assertEqual(2, self.authorities.sweep(3))
+    def test_some_at_a_time(self) -> None:
+        ids = [f"purged {number}" for number in range(5)]
+        for job_id in ids:
+            self.insert_authority(job_id)
+        waiting = self.insert_one(id="not purged")
+        self.insert_authority(waiting)
+        self.assertEqual((2, "purged 1"), self.authorities.sweep(3))
+        self.assertEqual([False] * 2 + [True] * 3, self.left(*ids))
+        self.assertEqual(
+            (3, "purged 4"), self.authorities.sweep(3, "purged 1")
+        )
+        self.assertEqual((0, None), self.authorities.sweep(3, "purged 4"))
+        self.assertEqual([True], self.left(waiting))
 
 
 class Keys(RightsMixin):
