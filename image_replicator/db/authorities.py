@@ -54,14 +54,14 @@ class Authorities:
 
     def get(self, job_id: str) -> Authority | None:
         """Return the right of a job; None if it has none."""
-        with self._database.reader() as connection:
-            row = connection.execute(
-                sa.select(models.Authority.__table__).where(
-                    _authorities.job_id == job_id
-                )
-            ).one_or_none()
-        if row is None:
+        rows = self._database.read(
+            sa.select(models.Authority.__table__).where(
+                _authorities.job_id == job_id
+            )
+        )
+        if not rows:
             return None
+        (row,) = rows
         token = None
         if row.sealed_token is not None:
             token = SealedToken(
@@ -89,17 +89,26 @@ class Authorities:
         # It takes two transactions, as one that writes must not begin with a
         # read.
         page = (
-            sa.select(
-                _authorities.job_id,
-                sa.case((_is_needless(), 1), else_=0).label("is_needless"),
-            )
-            .outerjoin(models.Job, _jobs.id == _authorities.job_id)
+            sa.select(_authorities.job_id)
             .where(_authorities.job_id > after)
             .order_by(_authorities.job_id)
             .limit(limit)
+            .subquery()
+        )
+        # The jobs of a page are looked up one by one: without the subquery,
+        # PostgreSQL reads all jobs in order, up to the page.
+        looked_at = (
+            sa.select(
+                page.c.job_id,
+                sa.case((_is_needless(), 1), else_=0).label("is_needless"),
+            )
+            .select_from(page)
+            .join(models.Authority, _authorities.job_id == page.c.job_id)
+            .outerjoin(models.Job, _jobs.id == page.c.job_id)
+            .order_by(page.c.job_id)
         )
         with self._database.reader() as connection:
-            rows = connection.execute(page).all()
+            rows = connection.execute(looked_at).all()
         last = rows[-1].job_id if len(rows) == limit else None
         needless = [row.job_id for row in rows if row.is_needless]
         return Swept(self._delete_needless(needless), last)

@@ -18,11 +18,14 @@ import pathlib
 import sqlite3
 import time
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
 import sqlalchemy as sa
 from oslo_config import cfg
+from oslo_db import exception as db_exc
 from oslo_db import options as db_options
 from oslo_db.sqlalchemy import enginefacade
 from oslo_log import log as logging
@@ -47,6 +50,9 @@ _CHARSET: Final = "utf8mb4"
 #: The plugin name in a URL that selects :class:`PooledSQLite`.
 _POOLED: Final = "image_replicator_pooled"
 
+#: The name by which SQLAlchemy knows SingleStatements.
+_SINGLE: Final = "image_replicator_single"
+
 
 @enginefacade.transaction_context_provider
 class _Context:
@@ -64,19 +70,52 @@ class Database:
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._context = _Context()
-        self._facade = enginefacade.transaction_context()
-        self._facade.configure(**_options(conf))
-        self._facade.append_on_engine_create(_prepare_sqlite)
-        self._facade.append_on_engine_create(galera.close_lost)
-        if conf.database.mysql_wsrep_sync_wait is None:
-            self._facade.append_on_engine_create(galera.wait_for_commits)
+        self._facade = _facade(conf, _options(conf))
+        self._reading = _facade(conf, _options(conf, _SINGLE))
 
     @property
     def engine(self) -> sa.Engine:
         """The engine of all transactions and migrations."""
-        with errors.database_errors():
-            engine: sa.Engine = self._facade.writer.get_engine()
-        return engine
+        return _engine(self._facade)
+
+    @property
+    def engines(self) -> tuple[sa.Engine, ...]:
+        """The engine of transactions, and that of single statements."""
+        if self.engine.dialect.name == "sqlite":
+            return (self.engine,)
+        return self.engine, _engine(self._reading)
+
+    def dispose(self) -> None:
+        """Close all connections that are not in use."""
+        for engine in self.engines:
+            engine.dispose()
+
+    def read(
+        self,
+        statement: sa.Select[Any],
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Sequence[sa.Row[Any]]:
+        """Return all rows of a query, in one round trip to the server.
+
+        The statement is a transaction of its own. A connection that has become
+        stale is noticed when the statement fails, which is sent once more.
+        """
+        try:
+            return self._read(statement, parameters)
+        except db_exc.DBConnectionError as error:
+            LOG.info("The query is sent once more: %s", error)
+        return self._read(statement, parameters)
+
+    def _read(
+        self,
+        statement: sa.Select[Any],
+        parameters: Mapping[str, Any] | None,
+    ) -> Sequence[sa.Row[Any]]:
+        with (
+            errors.database_errors(),
+            self.engines[-1].connect() as connection,
+        ):
+            return connection.execute(statement, parameters or {}).all()
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[sa.Connection]:
@@ -100,8 +139,30 @@ class Database:
             yield connection
 
 
-def _options(conf: cfg.ConfigOpts) -> dict[str, Any]:
-    """Return the options for oslo.db."""
+def _facade(conf: cfg.ConfigOpts, options: dict[str, Any]) -> Any:
+    """Return enginefacade's source of one engine."""
+    facade = enginefacade.transaction_context()
+    facade.configure(**options)
+    facade.append_on_engine_create(_prepare_sqlite)
+    facade.append_on_engine_create(galera.close_lost)
+    if conf.database.mysql_wsrep_sync_wait is None:
+        facade.append_on_engine_create(galera.wait_for_commits)
+    return facade
+
+
+def _engine(facade: Any) -> sa.Engine:
+    with errors.database_errors():
+        engine: sa.Engine = facade.writer.get_engine()
+    return engine
+
+
+def _options(
+    conf: cfg.ConfigOpts, plugin: str | None = None
+) -> dict[str, Any]:
+    """Return the options for oslo.db.
+
+    :param plugin: the name of an engine plugin.
+    """
     # Each option is passed, so that none comes from cfg.CONF, which in
     # Glance's process names Glance's database.
     options: dict[str, Any] = {
@@ -112,6 +173,8 @@ def _options(conf: cfg.ConfigOpts) -> dict[str, Any]:
     for name in ("connection", "slave_connection"):
         if options[name]:
             url = _completed(options[name], options["connection_parameters"])
+            if plugin:
+                url = url.update_query_dict({"plugin": plugin}, append=True)
             options[name] = url.render_as_string(hide_password=False)
     # These are a part of the URLs now.
     options["connection_parameters"] = ""
@@ -173,6 +236,28 @@ class PooledSQLite(sa.engine.CreateEnginePlugin):
 
 
 plugins.register(_POOLED, __name__, PooledSQLite.__name__)
+
+
+class SingleStatements(sa.engine.CreateEnginePlugin):
+    """An engine plugin for statements that are transactions of their own.
+
+    oslo.db tests each connection before its use, and a transaction is begun
+    and rolled back: each takes a round trip to the server.
+    """
+
+    def __init__(self, url: sa.URL, kwargs: dict[str, Any]) -> None:
+        super().__init__(url, kwargs)
+        kwargs["isolation_level"] = "AUTOCOMMIT"
+        kwargs["pool_pre_ping"] = False
+        kwargs["pool_reset_on_return"] = None
+        kwargs["skip_autocommit_rollback"] = True
+
+    def update_url(self, url: sa.URL) -> sa.URL:
+        # The URL has no parameters for this plugin.
+        return url
+
+
+plugins.register(_SINGLE, __name__, SingleStatements.__name__)
 
 
 def _make_directory(url: sa.URL) -> None:

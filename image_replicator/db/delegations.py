@@ -75,15 +75,14 @@ class Delegations:
 
         :param roles: the names of the roles.
         """
-        with self._database.reader() as connection:
-            row = connection.execute(
-                sa.select(*_COLUMNS).where(
-                    _known.user_id == user_id,
-                    _known.project_id == project_id,
-                    _known.roles == _digest(roles),
-                )
-            ).one_or_none()
-        return row and _delegation(row)
+        rows = self._database.read(
+            sa.select(*_COLUMNS).where(
+                _known.user_id == user_id,
+                _known.project_id == project_id,
+                _known.roles == _digest(roles),
+            )
+        )
+        return _delegation(rows[0]) if rows else None
 
     @errors.retry_on_deadlock
     def add(

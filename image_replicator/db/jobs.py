@@ -144,14 +144,15 @@ class JobStore:
 
         :raises JobNotFound: if there is none with this id.
         """
-        with self._database.reader() as connection:
-            return statements.get(connection, job_id)
+        rows = self._database.read(statements.JOB_BY_ID, {"job_id": job_id})
+        if not rows:
+            raise exception.JobNotFound(job_id)
+        return statements.job(rows[0])
 
     def list(self, page: listing.Page) -> list[Job]:
         """Return a page of jobs."""
-        with self._database.reader() as connection:
-            rows = connection.execute(*listing.query(page))
-            return [statements.job(row) for row in rows]
+        rows = self._database.read(*listing.query(page))
+        return [statements.job(row) for row in rows]
 
     def request_cancel(self, job_id: str) -> None:
         """Request the cancelation of a job.
@@ -237,11 +238,8 @@ class JobStore:
         ]
         if not ids:
             return {}
-        with self._database.reader() as connection:
-            return {
-                row.id: row.position
-                for row in connection.execute(claim_order.positions(ids))
-            }
+        rows = self._database.read(claim_order.positions(ids))
+        return {row.id: row.position for row in rows}
 
     # For operators.
 

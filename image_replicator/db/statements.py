@@ -68,7 +68,7 @@ def owned(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
 
 #: It is built once, as building it takes as long as running it, and programs
 #: that watch a job run it often.
-_JOB_BY_ID: Final = sa.select(*listing.COLUMNS).where(
+JOB_BY_ID: Final = sa.select(*listing.COLUMNS).where(
     text.equal(_jobs.id, sa.bindparam("job_id", type_=_jobs.id.type))
 )
 
@@ -78,7 +78,7 @@ def get(connection: sa.Connection, job_id: str) -> Job:
 
     :raises JobNotFound: if there is none with this id.
     """
-    row = connection.execute(_JOB_BY_ID, {"job_id": job_id}).one_or_none()
+    row = connection.execute(JOB_BY_ID, {"job_id": job_id}).one_or_none()
     if row is None:
         raise exception.JobNotFound(job_id)
     return job(row)

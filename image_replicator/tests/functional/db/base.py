@@ -184,7 +184,7 @@ class DatabaseTestCase(testtools.TestCase):
         conf = configuration(url or self.url, **worker)
         subscribers = (events.log_change, self.changes.append)
         opened = stores.open_stores(conf, events.Events(subscribers))
-        self.addCleanup(lambda: opened.database.engine.dispose())
+        self.addCleanup(opened.database.dispose)
         return opened
 
     def use(self, opened: stores.Stores) -> None:

@@ -54,11 +54,14 @@ class Effort(base.JobsMixin):
             if statement.startswith(VERBS):
                 efforts.append(self._effort(connection, statement, parameters))
 
-        sa.event.listen(self.engine, "before_cursor_execute", measure)
+        engines = self.stores.database.engines
+        for engine in engines:
+            sa.event.listen(engine, "before_cursor_execute", measure)
         try:
             call()
         finally:
-            sa.event.remove(self.engine, "before_cursor_execute", measure)
+            for engine in engines:
+                sa.event.remove(engine, "before_cursor_execute", measure)
         return sum(efforts)
 
     def _effort(

@@ -234,7 +234,7 @@ class Transitions(base.JobsMixin):
         stores = db_stores.open_stores(
             base.configuration(self.url), events.Events([look])
         )
-        self.addCleanup(lambda: stores.database.engine.dispose())
+        self.addCleanup(stores.database.dispose)
         stores.jobs.request_cancel(stores.jobs.create(base.new_job()))
         self.assertEqual(["replicate_requested", "cancel_requested"], seen)
 

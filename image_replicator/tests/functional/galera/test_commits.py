@@ -80,7 +80,7 @@ class TestCommits(base.Galera):
         conf = db_base.configuration(self.urls[1])
         conf.set_override("mysql_wsrep_sync_wait", 0, "database")
         opened = stores.open_stores(conf)
-        self.addCleanup(opened.database.engine.dispose)
+        self.addCleanup(opened.database.dispose)
         with self._held_back():
             job_id = self.here.jobs.create(db_base.new_job())
             self.assertRaises(exception.JobNotFound, opened.jobs.get, job_id)
