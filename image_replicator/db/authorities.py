@@ -36,7 +36,7 @@ _TOKEN_KEPT: Final = 2 * 24 * 3600.0
 
 
 class Swept(NamedTuple):
-    """What one look at some rights came to.
+    """The result of one look at some rights.
 
     :ivar deleted: the number of rights that were deleted.
     :ivar last: the job id to go on behind; None after the last right.

@@ -11,8 +11,9 @@
 # under the License.
 
 
-"""What becomes of an unfinished copy whose user may not remove it any more,
-and of a job whose right was given back.
+"""Unfinished copies whose user may not remove them any more.
+
+And jobs whose right was given back.
 """
 
 import contextlib

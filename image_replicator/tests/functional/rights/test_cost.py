@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""How often a request asks Keystone, and that it does without where it may."""
+"""The requests to Keystone that a request for a copy costs."""
 
 from typing import Final
 

@@ -92,15 +92,16 @@ class TestQuotas(GuardTestCase):
             bytes(guarded.STORAGE_QUOTA - left)
         )
         sources = self.cloud.images("ot2", asker.name, asker.source)
-        large, small = (
-            self.ask(asker, sources.create(data)["id"], region="ot2")
-            for data in (bytes(left + 1), b"small")
-        )
         self.start_worker(region="ot1")
+        large = sources.create(bytes(left + 1))["id"]
         self.assert_refused(
-            large, "destination_quota_exceeded", f"{left} bytes are left"
+            self.ask(asker, large, region="ot2"),
+            "destination_quota_exceeded",
+            f"{left} bytes are left",
         )
-        self.assertEqual("replicated", self.end(small)["status"])
+        small = sources.create(b"small")["id"]
+        job = self.end(self.ask(asker, small, region="ot2"))
+        self.assertEqual("replicated", job["status"])
         images = self.left_in(asker.destination, "ot1")
         self.assertEqual(["active"] * 2, list(images.values()))
 
