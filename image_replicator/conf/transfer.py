@@ -53,11 +53,12 @@ keep the source's image service from its other work.
     ),
     cfg.IntOpt(
         "window_size",
-        default=40 * units.Mi,
+        default=64 * units.Mi,
         min=units.Mi,
         help="""
-Bytes of one image that streams may read ahead of the upload, in memory. Raise
-it for links so long and fat that copies do not fill them.
+Bytes of one image that streams may read ahead of the upload, in memory; less
+while several copies share ``[worker] buffer_size``. Raise it for links so long
+and fat that copies do not fill them.
 """,
     ),
     cfg.IntOpt(

@@ -93,9 +93,8 @@ limit. Set it where other traffic needs room on the worker's network.
         default=160 * units.Mi,
         min=units.Mi,
         help="""
-Bytes of all images together that a worker process may have in memory; each of
-``concurrency`` copies gets its share. Lower it when workers run short of
-memory.
+Bytes of all images together that a worker process may have in memory; each
+copy that runs gets its share. Lower it when workers run short of memory.
 """,
     ),
     cfg.FloatOpt(

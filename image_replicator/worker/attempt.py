@@ -28,6 +28,7 @@ from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.worker import access
 from image_replicator.worker import availability
+from image_replicator.worker import buffer
 from image_replicator.worker import outcome
 from image_replicator.worker import rate
 from image_replicator.worker import retry
@@ -96,10 +97,8 @@ class Attempts:
         self._connections = connections.Pool(session)
         self._rules = metadata.rules_from(conf)
         self._options = conf.transfer
-        #: Bytes that one copy may have in memory.
-        self.window: int = min(
-            conf.transfer.window_size,
-            conf.worker.buffer_size // conf.worker.concurrency,
+        self._memory = buffer.Buffer(
+            conf.worker.buffer_size, conf.transfer.window_size
         )
         self._bandwidth = rate.Limiter(conf.worker.bandwidth_limit)
         self._retries = retry.Policy(
@@ -114,6 +113,7 @@ class Attempts:
         :param claim: the worker's claim of the job.
         """
         own = self._connections.take()
+        self._memory.join()
         return transfer.Transfer(
             job,
             claim,
@@ -123,7 +123,7 @@ class Attempts:
             connections=own,
             rules=self._rules,
             options=self._options,
-            window=self.window,
+            memory=self._memory,
             bandwidth=self._bandwidth,
         )
 
@@ -144,7 +144,8 @@ class Attempts:
         return ended
 
     def close(self, copy: transfer.Transfer) -> None:
-        """Take back the connections of a copy that has ended."""
+        """Take back what a copy that has ended was given."""
+        self._memory.leave()
         self._connections.give_back(copy.release())
 
 

@@ -67,7 +67,7 @@ class ParallelReader:
     :param offset: offset of the first byte to read.
     :param held: bytes before it that were not passed on yet.
     :param tuner: decides on the number of readers.
-    :param window: most bytes that are in memory.
+    :param window: tells the most bytes that are in memory, which may change.
     :param chunk_size: most bytes of one read.
     :param clock: returns seconds; never goes back.
     """
@@ -80,7 +80,7 @@ class ParallelReader:
         *,
         held: int = 0,
         tuner: worker_tuner.Tuner,
-        window: int,
+        window: Callable[[], int],
         chunk_size: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -71,7 +71,7 @@ class Pieces:
     :param size: bytes of the image.
     :param offset: offset of the first byte to read.
     :param held: bytes before it that were not passed on yet.
-    :param window: most bytes that are in memory.
+    :param window: tells the most bytes that are in memory, which may change.
     :param clock: returns seconds; never goes back.
     :ivar taken: offset of the next piece.
     :ivar arrived: bytes that were read. They count when they arrive: those
@@ -85,7 +85,7 @@ class Pieces:
         offset: int,
         *,
         held: int,
-        window: int,
+        window: Callable[[], int],
         clock: Callable[[], float],
     ) -> None:
         self._size = size
@@ -198,7 +198,7 @@ class Pieces:
         piece.single = False
         self.taken = piece.stored
         size = self.next_size(streams) + int(self._rate * self.latency)
-        most = max(0, self._given + self._window - piece.stored)
+        most = max(0, self._given + self._window() - piece.stored)
         self.taken = piece.end = min(
             self._size, piece.stored + min(size, most)
         )
@@ -224,10 +224,10 @@ class Pieces:
         if not size:
             # No piece is left: the reader that is woken ends.
             return self.has_room_for_single()
-        return self.taken - self._given + size <= self._window
+        return self.taken - self._given + size <= self._window()
 
     def _single_ahead(self) -> int:
-        return min(_SINGLE_AHEAD, self._window)
+        return min(_SINGLE_AHEAD, self._window())
 
     def next_size(self, streams: int) -> int:
         """Return the size of the next piece in bytes.
@@ -241,13 +241,14 @@ class Pieces:
         left = self._size - self.taken
         size = int(self._rate * self.latency * _READING_PER_WAITING)
         size = size or _FIRST_PIECE
-        most = min(self._window // streams, -(-left // streams))
+        window = self._window()
+        most = min(window // streams, -(-left // streams))
         size = max(_LEAST_PIECE, min(size, most))
         if self._begun < streams:
             # Equal first pieces would end together; then all readers would
             # wait for their next first byte, and the link would be idle.
             size = max(1, size * (self._begun + 1) // streams)
-        return min(left, size, self._window)
+        return min(left, size, window)
 
     def learn(self, piece: Piece) -> None:
         """Update latency and rate; the latest piece counts a quarter."""

@@ -63,7 +63,8 @@ class ImageStream:
     :param begin: opens a download from the source.
     :param size: bytes of the image.
     :param tuner: decides on the number of streams.
-    :param window: most bytes that are read ahead of the upload.
+    :param window: tells the most bytes that are read ahead of the upload,
+        which may change.
     :param chunk_size: most bytes of one read.
     :param limits: limits of the rate; all are kept.
     :param minimum: tells when the source is too slow.
@@ -83,7 +84,7 @@ class ImageStream:
         size: int,
         *,
         tuner: worker_tuner.Tuner,
-        window: int,
+        window: Callable[[], int],
         chunk_size: int,
         limits: Sequence[rate.Limiter],
         minimum: rate.Minimum,
@@ -102,7 +103,7 @@ class ImageStream:
         self._limits = limits
         self._minimum = minimum
         self._reserve = reserve.Reserve(
-            silence, min(_MOST_HELD, window // _WINDOW_PER_HELD)
+            silence, min(_MOST_HELD, window() // _WINDOW_PER_HELD)
         )
         self._wait = wait
         self._abort = abort

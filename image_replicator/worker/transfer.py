@@ -41,6 +41,7 @@ from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.worker import access
 from image_replicator.worker import availability
+from image_replicator.worker import buffer
 from image_replicator.worker import outcome
 from image_replicator.worker import proof
 from image_replicator.worker import range_reader
@@ -78,7 +79,7 @@ class Transfer:
     :param connections: the connections to both image services.
     :param rules: which properties are copied.
     :param options: ``[transfer]`` of the configuration.
-    :param window: most bytes of the image that are in memory.
+    :param memory: has a share of it for the image.
     :param bandwidth: limit that all copies of this worker share.
     :ivar access: both image services, once the copy has begun.
     """
@@ -94,7 +95,7 @@ class Transfer:
         connections: connections.Connections,
         rules: metadata.Rules,
         options: cfg.ConfigOpts.GroupAttr,
-        window: int,
+        memory: buffer.Buffer,
         bandwidth: rate.Limiter,
     ) -> None:
         self.job = job
@@ -107,7 +108,7 @@ class Transfer:
         self.connections = connections
         self._rules = rules
         self._options = options
-        self._window = window
+        self._memory = memory
         self._limits = (bandwidth, rate.Limiter(options.bandwidth_limit))
         self._stream: stream.ImageStream | None = None
         self._smoothed_rate = rate.Smoothed()
@@ -306,7 +307,7 @@ class Transfer:
                 options.max_streams,
                 self.connections.round_trip(self._source.url),
             ),
-            window=self._window,
+            window=self._memory.share,
             chunk_size=options.chunk_size,
             limits=self._limits,
             minimum=rate.Minimum(

@@ -62,7 +62,7 @@ class ParallelReaderTestCase(testtools.TestCase):
             offset,
             held=kwargs.get("held", 0),
             tuner=self.tuner,
-            window=kwargs.get("window", 50_000),
+            window=kwargs.get("window", lambda: 50_000),
             chunk_size=kwargs.get("chunk_size", 777),
             clock=kwargs.get("clock", time.monotonic),
         )
@@ -107,7 +107,9 @@ class TestOrder(ParallelReaderTestCase):
             reading = self.new_reader(
                 streams=chance.randrange(1, 12),
                 offset=offset,
-                window=chance.choice((500, 2_000, 30_000, 1_000_000)),
+                window=functools.partial(
+                    chance.choice, (500, 2_000, 30_000, 1_000_000)
+                ),
                 chunk_size=chance.choice((100, 1000, 65536)),
             )
             self.assertEqual(DATA[offset:], self.all_of(reading), f"{seed}")
@@ -129,7 +131,9 @@ class TestOrder(ParallelReaderTestCase):
         # The clock stands still, so that no rate is known.
         still = types.SimpleNamespace(monotonic=lambda: 0.0)
         self.useFixture(fixtures.MockPatchObject(range_reader, "time", still))
-        reading = self.new_reader(4, window=10**6, clock=still.monotonic)
+        reading = self.new_reader(
+            4, window=lambda: 10**6, clock=still.monotonic
+        )
         self.assertEqual(DATA, self.all_of(reading))
         sizes = [last - first + 1 for first, last in sorted(self.source.asked)]
         # The first reader asks for all bytes, and ends where the others begin.
@@ -139,8 +143,33 @@ class TestOrder(ParallelReaderTestCase):
         for streams in (1, 8):
             for window in (2_000, 5_000, 40_000):
                 self._assert_bounded(
-                    self.new_reader(streams, window=window), window
+                    self.new_reader(streams, window=lambda most=window: most),
+                    window,
                 )
+
+    def test_a_window_that_shrinks(self) -> None:
+        """No more is read until what is in memory fits again."""
+        sizes = [40_000]
+        reading = self.new_reader(8, window=lambda: sizes[0])
+        chunks = self.chunks(reading)
+        taken = len(next(chunks))
+        self.wait_until(lambda: self.source.sent > 20_000)
+        sizes[0] = 4_000
+        for chunk in chunks:
+            taken += len(chunk)
+            if taken > 45_000:
+                break
+        most = 0
+
+        def look() -> None:
+            nonlocal most
+            most = max(most, self.source.sent - taken)
+
+        self.source.before_read = look
+        for chunk in chunks:
+            taken += len(chunk)
+        self.assertEqual(len(DATA), taken)
+        self.assertLessEqual(most, 4_000 + 777)
 
     def _assert_bounded(
         self, reading: parallel_reader.ParallelReader, window: int
@@ -221,7 +250,7 @@ class TestNumber(ParallelReaderTestCase):
 
     def test_readers_begin_as_those_before_them_have_had_a_byte(self) -> None:
         waiting, gate = self._hold_the_others()
-        reading = self.new_reader(32, window=60_000)
+        reading = self.new_reader(32, window=lambda: 60_000)
         chunks = self.chunks(reading)
         next(chunks)
         next(chunks)
@@ -235,7 +264,7 @@ class TestNumber(ParallelReaderTestCase):
 
     def test_the_first_reader_goes_on_while_others_begin(self) -> None:
         waiting, gate = self._hold_the_others()
-        reading = self.new_reader(2, window=10**6)
+        reading = self.new_reader(2, window=lambda: 10**6)
         chunks = self.chunks(reading)
         taken = 0
         while not waiting.is_set():
@@ -263,7 +292,8 @@ class TestNumber(ParallelReaderTestCase):
                 5
             )
             reading = self.new_reader(
-                chance.randrange(1, 9), window=chance.choice((3_000, 60_000))
+                chance.randrange(1, 9),
+                window=functools.partial(chance.choice, (3_000, 60_000)),
             )
             self._decide(functools.partial(chance.randrange, 1, 9))
             self.assertEqual(DATA, self.all_of(reading), f"{seed}")
@@ -334,7 +364,7 @@ class TestFaults(ParallelReaderTestCase):
         self.wait_until(lambda: self.tuner.streams == 4)
 
     def test_closing_ends_readers_that_wait_for_room(self) -> None:
-        reading = self.new_reader(4, window=5000)
+        reading = self.new_reader(4, window=lambda: 5000)
         self.wait_until(lambda: self.source.sent >= 5000)
         reading.close()
         self.assert_over(reading)

@@ -66,7 +66,7 @@ class StreamTestCase(testtools.TestCase):
             self.source.begin,
             kwargs.get("size", len(DATA)),
             tuner=self.tuner,
-            window=50_000,
+            window=lambda: 50_000,
             chunk_size=CHUNK,
             limits=kwargs.get("limits", [rate.Limiter(0)]),
             minimum=kwargs.get("minimum", rate.Minimum(0, 60.0)),

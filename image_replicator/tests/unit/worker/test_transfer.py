@@ -24,6 +24,7 @@ from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
 from image_replicator.worker import access
 from image_replicator.worker import availability
+from image_replicator.worker import buffer
 from image_replicator.worker import outcome
 from image_replicator.worker import rate
 from image_replicator.worker import transfer
@@ -62,7 +63,7 @@ class TransferTestCase(base.WorkerTestCase):
             connections=own,
             rules=metadata.Rules(**rules),
             options=self.conf.transfer,
-            window=self.WINDOW,
+            memory=buffer.Buffer(self.WINDOW, self.WINDOW),
             bandwidth=rate.Limiter(0),
         )
         self.addCleanup(own.close)

@@ -337,12 +337,17 @@ class TestCopies(test_worker.WorkerProcessTestCase):
             self.wait_for(job_id, "replicated")
         self.assertEqual(1, made.call_count)
 
-    def test_all_together_have_no_more_than_the_buffer(self) -> None:
-        for concurrency, buffer, window in (
-            (4, 160, 40),
-            (8, 160, 20),
-            (1, 160, 40),
-        ):
-            self.set(concurrency=concurrency, buffer_size=buffer << 20)
-            process = worker.Worker(self.conf, self.stores, self.session)
-            self.assertEqual(window << 20, process._attempts.window)
+    def test_copies_share_the_buffer(self) -> None:
+        self.set(buffer_size=80 << 20)
+        process = worker.Worker(self.conf, self.stores, self.session)
+        attempts = process._attempts
+        for _ in range(2):
+            self.new_job()
+        copies, shares = [], []
+        for _ in range(2):
+            copies.append(attempts.new(*self.claim()))
+            shares.append(copies[-1]._memory.share())
+        for copy in copies:
+            attempts.close(copy)
+            shares.append(copy._memory.share())
+        self.assertEqual([64, 40, 64, 64], [share >> 20 for share in shares])
