@@ -107,8 +107,7 @@ class Authorities:
             .outerjoin(models.Job, _jobs.id == page.c.job_id)
             .order_by(page.c.job_id)
         )
-        with self._database.reader() as connection:
-            rows = connection.execute(looked_at).all()
+        rows = self._database.read(looked_at)
         last = rows[-1].job_id if len(rows) == limit else None
         needless = [row.job_id for row in rows if row.is_needless]
         return Swept(self._delete_needless(needless), last)

@@ -70,8 +70,9 @@ class Database:
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._context = _Context()
-        self._facade = _facade(conf, _options(conf))
-        self._reading = _facade(conf, _options(conf, _SINGLE))
+        options = _options(conf)
+        self._facade = _facade(conf, options)
+        self._reading = _facade(conf, _for_single_statements(options))
 
     @property
     def engine(self) -> sa.Engine:
@@ -156,13 +157,8 @@ def _engine(facade: Any) -> sa.Engine:
     return engine
 
 
-def _options(
-    conf: cfg.ConfigOpts, plugin: str | None = None
-) -> dict[str, Any]:
-    """Return the options for oslo.db.
-
-    :param plugin: the name of an engine plugin.
-    """
+def _options(conf: cfg.ConfigOpts) -> dict[str, Any]:
+    """Return the options for oslo.db."""
     # Each option is passed, so that none comes from cfg.CONF, which in
     # Glance's process names Glance's database.
     options: dict[str, Any] = {
@@ -173,8 +169,6 @@ def _options(
     for name in ("connection", "slave_connection"):
         if options[name]:
             url = _completed(options[name], options["connection_parameters"])
-            if plugin:
-                url = url.update_query_dict({"plugin": plugin}, append=True)
             options[name] = url.render_as_string(hide_password=False)
     # These are a part of the URLs now.
     options["connection_parameters"] = ""
@@ -184,6 +178,13 @@ def _options(
     # returned.
     options["thread_checkin"] = False
     return options
+
+
+def _for_single_statements(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with :class:`SingleStatements` in the URL."""
+    url = sa.make_url(options["connection"])
+    url = url.update_query_dict({"plugin": _SINGLE}, append=True)
+    return options | {"connection": url.render_as_string(hide_password=False)}
 
 
 def _completed(connection: str, parameters: str) -> sa.URL:

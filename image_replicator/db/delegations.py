@@ -127,11 +127,10 @@ class Delegations:
         trust = _known.trust_id == delegation.trust_id
         recent = _known.used_at >= models.from_now(-every)
         # Most requests only read.
-        with self._database.reader() as connection:
-            if connection.scalar(
-                sa.select(_known.trust_id).where(trust, recent)
-            ):
-                return True
+        if self._database.read(
+            sa.select(_known.trust_id).where(trust, recent)
+        ):
+            return True
         with self._database.writer() as connection:
             touched = connection.execute(
                 sa.update(models.Delegation)
@@ -158,14 +157,13 @@ class Delegations:
         wanted = [*_unused(keep)]
         if user_id is not None:
             wanted.append(_known.user_id == user_id)
-        with self._database.reader() as connection:
-            rows = connection.execute(
-                sa.select(*_COLUMNS)
-                .where(*wanted)
-                .order_by(_known.used_at)
-                .limit(limit)
-            )
-            return [_delegation(row) for row in rows]
+        rows = self._database.read(
+            sa.select(*_COLUMNS)
+            .where(*wanted)
+            .order_by(_known.used_at)
+            .limit(limit)
+        )
+        return [_delegation(row) for row in rows]
 
     @errors.retry_on_deadlock
     def remove_unused(self, trust_id: str, keep: float) -> bool:
@@ -204,11 +202,8 @@ class Delegations:
             .outerjoin(counts, counts.c.trust_id == _known.trust_id)
             .order_by(_known.user_id, _known.project_id, _known.trust_id)
         )
-        with self._database.reader() as connection:
-            rows = connection.execute(listed)
-            return [
-                ListedDelegation(_delegation(row), row.jobs) for row in rows
-            ]
+        rows = self._database.read(listed)
+        return [ListedDelegation(_delegation(row), row.jobs) for row in rows]
 
 
 def _unused(keep: float) -> tuple[sa.ColumnElement[bool], ...]:

@@ -145,9 +145,7 @@ class JobStore:
         :raises JobNotFound: if there is none with this id.
         """
         rows = self._database.read(statements.JOB_BY_ID, {"job_id": job_id})
-        if not rows:
-            raise exception.JobNotFound(job_id)
-        return statements.job(rows[0])
+        return statements.the_job(rows, job_id)
 
     def list(self, page: listing.Page) -> list[Job]:
         """Return a page of jobs."""

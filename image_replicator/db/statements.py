@@ -12,6 +12,7 @@
 
 """Statements and columns that several stores use."""
 
+from collections.abc import Iterable
 from typing import Any
 from typing import Final
 
@@ -78,10 +79,17 @@ def get(connection: sa.Connection, job_id: str) -> Job:
 
     :raises JobNotFound: if there is none with this id.
     """
-    row = connection.execute(JOB_BY_ID, {"job_id": job_id}).one_or_none()
-    if row is None:
-        raise exception.JobNotFound(job_id)
-    return job(row)
+    return the_job(connection.execute(JOB_BY_ID, {"job_id": job_id}), job_id)
+
+
+def the_job(rows: Iterable[sa.Row[Any]], job_id: str) -> Job:
+    """Return the job that :data:`JOB_BY_ID` found.
+
+    :raises JobNotFound: if it found none.
+    """
+    for row in rows:
+        return job(row)
+    raise exception.JobNotFound(job_id)
 
 
 def job(row: sa.Row[Any]) -> Job:

@@ -58,7 +58,8 @@ class Access:
 
     :param rights: of the user, by side; empty if the right is our own.
     :param owner_id: the project that owns the source image, if it is known.
-    :param session: sends requests to Keystone.
+    :param session: sends requests to Keystone when the copy has ended, whose
+        own connections may be broken off by then.
     :ivar source: the images of the source region.
     :ivar destination: the images of the destination region.
     """
@@ -128,8 +129,9 @@ class Access:
         ]
         if any(trust.is_gone for trust in trusts):
             for trust in trusts:
-                with contextlib.suppress(ksa_exc.ClientException):
-                    trust.renew(self._session)
+                if not trust.is_gone:
+                    with contextlib.suppress(ksa_exc.ClientException):
+                        trust.renew(self._session)
         return {trust.trust_id for trust in trusts if trust.is_gone}
 
 
