@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """HAProxy before a Galera cluster, with the documentation's configuration.
 
 ::

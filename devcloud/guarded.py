@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """A cloud that asks for all that an operator can have it ask for.
 
 Its users come from a password, or from an identity provider. Glance in ``ot2``
@@ -20,13 +19,13 @@ take many uploads at the same time.
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Final
 
 from glance import policies
 from keystoneauth1 import session as ks_session
 from keystoneauth1.identity import v3
-from oslo_serialization import jsonutils
 
 from devcloud import cloud
 from devcloud import keystone
@@ -74,10 +73,8 @@ _LIMITS: Final = (
 _PLENTY: Final = 1000
 _UPLOADS: Final = 24
 
-_PROVIDER: Final = "provider"
 # The name is also that of the method, which Keystone has by default.
 _PROTOCOL: Final = "mapped"
-_ISSUER: Final = "https://provider.example"
 _FEDERATION: Final = "/OS-FEDERATION"
 
 
@@ -114,7 +111,7 @@ class GuardedCloud(cloud.Cloud):
         directory = self.directory / f"guards-{region}"
         directory.mkdir()
         rules = directory / "policy.yaml"
-        rules.write_text(jsonutils.dumps(_rules()))
+        rules.write_text(json.dumps(_rules()))
         protections = settings.write(
             directory / "property-protections.conf", _PROTECTIONS
         )
@@ -152,15 +149,14 @@ class GuardedCloud(cloud.Cloud):
         for role in (*FORBIDDING.values(), PAYING):
             self.identity.create_role(role)
         self._register_limits()
-        self._federate()
 
     # Limits
 
     def _register_limits(self) -> None:
         client = self.identity.client
-        reader = client.get("/roles?name=reader").json()["roles"][0]["id"]
-        glance = self.user(services.GLANCE_USER).id
-        client.put(f"/system/users/{glance}/roles/{reader}")
+        self.identity.grant_on_system(
+            self.user(services.GLANCE_USER).id, "reader"
+        )
         images = client.get("/services?type=image").json()["services"][0]
         self._limited = {"service_id": images["id"], "region_id": LIMITED}
         limits = [
@@ -193,94 +189,75 @@ class GuardedCloud(cloud.Cloud):
 
     # Federated users
 
-    def _federate(self) -> None:
-        """Trust an identity provider."""
-        client = self.identity.client
-        client.put(
-            f"{_FEDERATION}/identity_providers/{_PROVIDER}",
-            json={
-                "identity_provider": {
-                    "enabled": True,
-                    "remote_ids": [_ISSUER],
-                    "domain_id": keystone.DOMAIN_ID,
-                }
-            },
-        )
-
     def federate(
         self, project: str, *others: str, minutes: int
     ) -> ks_session.Session:
         """Return the session of a new federated user in a project.
 
-        The user is a member as one of a group that the provider names.
+        The user comes from an identity provider of their own, and is a member
+        as one of a group that the provider names.
 
         :param others: further projects that the user is a member of
         :param minutes: for which Keystone remembers the groups after the user
             has logged in; zero for as long as the token lives
         """
-        name = f"group-of-{project}"
-        group_id = self.identity.create_group(name)
+        group_id = self.identity.create_group(f"group-of-{project}")
         for each in (project, *others):
             self.identity.grant_to_group(
                 group_id, self.project_id(each), "member"
             )
-        self._map(name, group_id, minutes)
-        unscoped = self._log_in_at_provider(f"user-of-{project}", name)
+        self._trust_provider(project, group_id, minutes)
         return keystone.new_session(
             v3.Token(
-                self.auth_url, unscoped, project_id=self.project_id(project)
+                self.auth_url,
+                self._log_in_at_provider(project),
+                project_id=self.project_id(project),
             )
         )
 
-    def _map(self, name: str, group_id: str, minutes: int) -> None:
-        """Map the provider's users of a group to Keystone's group."""
-        client = self.identity.client
-        provider = f"{_FEDERATION}/identity_providers/{_PROVIDER}"
-        client.patch(
-            provider,
-            json={"identity_provider": {"authorization_ttl": minutes}},
-        )
-        rules = [
-            {
-                "local": [
-                    {"user": {"name": "{0}"}},
-                    {"group": {"id": group_id}},
-                ],
-                "remote": [
-                    {"type": "HTTP_OIDC_SUB"},
-                    {"type": "HTTP_OIDC_GROUP", "any_one_of": [name]},
-                ],
-            }
-        ]
-        client.put(
-            f"{_FEDERATION}/mappings/{name}",
-            json={"mapping": {"rules": rules}},
-        )
-        client.request(
-            f"{provider}/protocols/{_PROTOCOL}",
-            "PATCH" if self._has_protocol() else "PUT",
-            json={"protocol": {"mapping_id": name}},
-        )
+    def _trust_provider(self, name: str, group_id: str, minutes: int) -> None:
+        """Trust an identity provider, and map its users to a group."""
+        rule = {
+            "local": [{"user": {"name": "{0}"}}, {"group": {"id": group_id}}],
+            "remote": [{"type": "HTTP_OIDC_SUB"}],
+        }
+        provider = f"{_FEDERATION}/identity_providers/{name}"
+        for path, body in (
+            (
+                provider,
+                {
+                    "identity_provider": {
+                        "enabled": True,
+                        "remote_ids": [_issuer(name)],
+                        "domain_id": keystone.DOMAIN_ID,
+                        "authorization_ttl": minutes,
+                    }
+                },
+            ),
+            (f"{_FEDERATION}/mappings/{name}", {"mapping": {"rules": [rule]}}),
+            (
+                f"{provider}/protocols/{_PROTOCOL}",
+                {"protocol": {"mapping_id": name}},
+            ),
+        ):
+            self.identity.client.put(path, json=body)
 
-    def _has_protocol(self) -> bool:
-        answer = self.identity.client.get(
-            f"{_FEDERATION}/identity_providers/{_PROVIDER}/protocols"
-        )
-        return bool(answer.json()["protocols"])
-
-    def _log_in_at_provider(self, user: str, group: str) -> str:
-        """Return an unscoped token for what the provider says of a user."""
+    def _log_in_at_provider(self, name: str) -> str:
+        """Return an unscoped token for what a provider says of its user."""
         answer = keystone.new_session(None).get(
-            f"{self.auth_url}{_FEDERATION}/identity_providers/{_PROVIDER}"
+            f"{self.auth_url}{_FEDERATION}/identity_providers/{name}"
             f"/protocols/{_PROTOCOL}/auth",
             headers={
-                "OIDC-ISS": _ISSUER,
-                "OIDC-SUB": user,
-                "OIDC-GROUP": group,
+                "OIDC-ISS": _issuer(name),
+                "OIDC-SUB": f"federated-{name}",
             },
             authenticated=False,
         )
         return str(answer.headers["X-Subject-Token"])
+
+
+def _issuer(name: str) -> str:
+    return f"https://{name}.example"
 
 
 def _rules() -> Mapping[str, str]:

@@ -297,6 +297,10 @@ class Identity:
             f"/projects/{project_id}/users/{user_id}/roles/{role_id}"
         )
 
+    def grant_on_system(self, user_id: str, role: str) -> None:
+        """Give a user a role on the whole cloud."""
+        self.client.put(f"/system/users/{user_id}/roles/{self._roles[role]}")
+
     def grant_to_group(
         self, group_id: str, project_id: str, role: str
     ) -> None:

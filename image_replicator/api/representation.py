@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Jobs as each version of the API shows them."""
 
 import datetime

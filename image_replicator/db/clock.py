@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """The clocks of a cluster's nodes, which leases depend on.
 
 A lease is written with the clock of the node to which the worker is connected,

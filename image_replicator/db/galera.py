@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Support for Galera, whose nodes apply each other's commits with a delay.
 
 A commit is certified for all nodes at once, and applied by each of them a

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """The memory that the copies of one worker share."""
 
 import threading

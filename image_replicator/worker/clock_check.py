@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """The check of the clocks that leases depend on."""
 
 import time

@@ -33,7 +33,7 @@ from image_replicator.db import models
 from image_replicator.jobs import JobStatus
 from image_replicator.tests.functional.cloud import base
 
-VERSION: Final = "OpenStack-API-Version"
+VERSION: Final = base.VERSION
 
 #: The number of callers at the same time.
 CROWD = 12
@@ -60,13 +60,6 @@ class ApiTestCase(base.CloudTestCase):
         body = {"image_id": image_id, "tenant_id_dst": tenant_id}
         return self.request("POST", "/jobs", json=body, **kwargs)
 
-    def request_1_1(
-        self, method: str, path: str, **kwargs: Any
-    ) -> requests.Response:
-        """Send a request for version 1.1."""
-        headers = {VERSION: "image-replicator 1.1"}
-        return self.request(method, path, headers=headers, **kwargs)
-
     def copy_1_1(
         self,
         image_id: str,
@@ -92,11 +85,6 @@ class ApiTestCase(base.CloudTestCase):
         self.assertEqual(200, reply.status_code, reply.text)
         job: dict[str, Any] = reply.json()
         return job
-
-    def retry(self, job_id: str, **kwargs: Any) -> requests.Response:
-        """Request another run of a job, and return the answer."""
-        path = f"/jobs/{job_id}/action"
-        return self.request_1_1("POST", path, json={"retry": {}}, **kwargs)
 
     def send(
         self,
@@ -189,10 +177,8 @@ class ApiTestCase(base.CloudTestCase):
             }
             for row in rows
         ]
-        engine = sa.create_engine(self.cloud.database_url)
-        with engine.begin() as connection:
+        with self.database() as connection:
             connection.execute(sa.insert(models.Job), full)
-        engine.dispose()
         return [row["id"] for row in full]
 
     def take_down(self, region: str) -> None:
@@ -210,24 +196,19 @@ class ApiTestCase(base.CloudTestCase):
         reply = self.copy(image_id)
         if reply.status_code != HTTPStatus.ACCEPTED:
             return True
-        engine = sa.create_engine(self.cloud.database_url)
-        with engine.begin() as connection:
+        with self.database() as connection:
             connection.execute(
                 sa.delete(models.Job).where(
                     models.Job.id == reply.json()["job_id"]
                 )
             )
-        engine.dispose()
         return False
 
     def count_jobs(self) -> int:
         """Return the number of jobs of all tenants."""
-        engine = sa.create_engine(self.cloud.database_url)
-        with engine.connect() as connection:
+        with self.database() as connection:
             count = sa.select(sa.func.count()).select_from(models.Job)
-            number = connection.scalars(count).one()
-        engine.dispose()
-        return number
+            return connection.scalars(count).one()
 
     def at_once(
         self, function: Callable[[int], Result], times: int = CROWD

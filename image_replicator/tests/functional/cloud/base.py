@@ -18,11 +18,15 @@ test leaves it without jobs and workers, and has its own images and projects.
 
 import atexit
 import contextlib
+import json
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Iterator
 from typing import Any
+from typing import Final
 
 import requests
 import sqlalchemy as sa
@@ -35,7 +39,10 @@ from devcloud import cloud
 from devcloud import process
 from devcloud import proxy
 from devcloud import services
+from devcloud import settings
 from image_replicator.db import models
+
+VERSION: Final = "OpenStack-API-Version"
 
 #: Seconds within which a job must end.
 PATIENCE = 60
@@ -82,12 +89,20 @@ class CloudTestCase(testtools.TestCase):
             self.addCleanup(self._forget_jobs)
 
     def _forget_jobs(self) -> None:
-        engine = sa.create_engine(self.cloud.database_url)
-        with engine.begin() as connection:
+        with self.database() as connection:
             connection.execute(sa.delete(models.Job))
             # Killed workers have not removed their rows.
             connection.execute(sa.delete(models.Worker))
-        engine.dispose()
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[sa.Connection]:
+        """Begin a transaction on the image replicator's database."""
+        engine = sa.create_engine(self.cloud.database_url)
+        try:
+            with engine.begin() as connection:
+                yield connection
+        finally:
+            engine.dispose()
 
     def start_worker(self, **overrides: Any) -> process.Process:
         """Start a worker that looks for jobs often; it ends with the test.
@@ -217,6 +232,65 @@ class CloudTestCase(testtools.TestCase):
         """Request the cancelation of a job."""
         return self.request("DELETE", f"/jobs/{job_id}", **kwargs)
 
+    def request_1_1(
+        self, method: str, path: str, **kwargs: Any
+    ) -> requests.Response:
+        """Send a request for version 1.1."""
+        headers = {VERSION: "image-replicator 1.1"}
+        return self.request(method, path, headers=headers, **kwargs)
+
+    def retry(self, job_id: str, **kwargs: Any) -> requests.Response:
+        """Request another run of a job, and return the answer."""
+        path = f"/jobs/{job_id}/action"
+        return self.request_1_1("POST", path, json={"retry": {}}, **kwargs)
+
+    def manage(self, *argv: str) -> tuple[int, str]:
+        """Run ``image-replicator-manage`` as an administrator.
+
+        :returns: its exit status and its output
+        """
+        admin = self.cloud.user("admin")
+        credentials = settings.write(
+            self.cloud.directory / "administrator.conf",
+            {
+                "service_auth": {
+                    "username": admin.name,
+                    "password": admin.password,
+                    "project_name": "admin",
+                }
+            },
+        )
+        done = subprocess.run(
+            [
+                process.script("image-replicator-manage"),
+                "--config-file",
+                str(self.cloud.glances["ot1"].replicator_config),
+                "--config-file",
+                str(credentials),
+                *argv,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            env=process.environment(),
+        )
+        self.addDetail(
+            " ".join(argv),
+            content.text_content(done.stdout + done.stderr),
+        )
+        return done.returncode, done.stdout
+
+    def orphans(self, *argv: str) -> list[str]:
+        """Return the images that ``image orphans`` lists."""
+        status, output = self.manage(
+            *("image", "orphans", "--older-than", "0"),
+            *argv,
+            *("--format", "json"),
+        )
+        self.assertEqual(0, status)
+        return [image["id"] for image in json.loads(output)]
+
     def job(self, job_id: str, **kwargs: Any) -> dict[str, Any]:
         """Return a job as the API shows it."""
         reply = self.request("GET", f"/jobs/{job_id}", **kwargs)
@@ -226,16 +300,12 @@ class CloudTestCase(testtools.TestCase):
 
     def job_row(self, job_id: str) -> Any:
         """Return a job's row, for columns that version 1.0 does not show."""
-        engine = sa.create_engine(self.cloud.database_url)
-        try:
-            with engine.connect() as connection:
-                return connection.execute(
-                    sa.select(models.Job.__table__).where(
-                        models.Job.__table__.c.id == job_id
-                    )
-                ).one()
-        finally:
-            engine.dispose()
+        with self.database() as connection:
+            return connection.execute(
+                sa.select(models.Job.__table__).where(
+                    models.Job.__table__.c.id == job_id
+                )
+            ).one()
 
     def wait_until_clean(self, job_id: str, before: Collection[str]) -> None:
         """Wait until the images of a job that is over are removed.

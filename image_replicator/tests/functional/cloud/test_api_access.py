@@ -62,10 +62,7 @@ class TestMatrix(api_base.ApiTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.cloud.create_project("unrelated")
-        role = self.keystone_client().post(
-            "/roles", json={"role": {"name": _NO_ROLE}}
-        )
-        self.no_role_id = role.json()["role"]["id"]
+        self.cloud.identity.create_role(_NO_ROLE)
         for role_name, tenant in self.expected:
             self.create_user(role_name, tenant)
         images = self.cloud.images("ot1", "admin", "admin")
@@ -77,22 +74,12 @@ class TestMatrix(api_base.ApiTestCase):
 
         All users with a role may create images in the destination as well.
         """
+        granted = {tenant: role}
         if role in (_CREDENTIAL, _TRUST):
-            role_there = "member"
-        else:
-            role_there = role
-        granted = (
-            {}
-            if role == _NO_ROLE
-            else {"destination": "member", tenant: role_there}
-        )
-        user = self.cloud.create_user(f"{role}-{tenant}", granted)
-        if role == _NO_ROLE:
-            project_id = self.cloud.project_id(tenant)
-            self.keystone_client().put(
-                f"/projects/{project_id}/users/{user.id}"
-                f"/roles/{self.no_role_id}"
-            )
+            granted = {tenant: "member"}
+        if role != _NO_ROLE:
+            granted = {"destination": "member"} | granted
+        self.cloud.create_user(f"{role}-{tenant}", granted)
 
     def who(self, role: str, tenant: str) -> dict[str, Any]:
         """Return the user or session that requests are made with."""
@@ -343,9 +330,7 @@ class TestDestinationTenant(api_base.ApiTestCase):
     def test_tenant_that_is_disabled(self) -> None:
         tenant = self.new_project()
         project_id = self.cloud.project_id(tenant)
-        self.keystone_client().patch(
-            f"/projects/{project_id}", json={"project": {"enabled": False}}
-        )
+        self.cloud.identity.enable("project", project_id, False)
         self.assert_error(404, self.copy(self.image_id, tenant))
 
     def test_reader_there(self) -> None:

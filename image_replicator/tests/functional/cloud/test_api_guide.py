@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """The commands of the user's guide, one after the other."""
 
 import json

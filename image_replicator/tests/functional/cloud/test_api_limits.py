@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """The operator's limits for tenants."""
 
 from devcloud import cloud

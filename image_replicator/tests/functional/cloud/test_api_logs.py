@@ -111,8 +111,6 @@ class TestSecrets(api_base.ApiTestCase):
                 yield path
 
     def rows(self) -> str:
-        engine = sa.create_engine(self.cloud.database_url)
-        with engine.connect() as connection:
+        with self.database() as connection:
             rows = connection.execute(sa.select(models.Job.__table__)).all()
-        engine.dispose()
         return repr(rows)

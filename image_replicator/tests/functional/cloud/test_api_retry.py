@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Retries of jobs, and the rights that they need."""
 
 import collections

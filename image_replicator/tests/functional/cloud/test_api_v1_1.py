@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Version 1.1: the keys of a job, and the new operations."""
 
 import datetime

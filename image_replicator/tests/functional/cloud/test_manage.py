@@ -13,16 +13,10 @@
 """image-replicator-manage on a real cloud: workers and orphans."""
 
 import json
-import pathlib
-import subprocess
 from typing import Any
 
-from testtools import content
-
 from devcloud import cloud
-from devcloud import process
 from devcloud import proxy
-from devcloud import settings
 from image_replicator.tests.functional.cloud import base
 
 UPLOAD = proxy.Direction.UPLOAD
@@ -34,55 +28,14 @@ class TestManage(base.CloudTestCase):
     #: images.
     options = cloud.Options()
 
-    def _manage(self, *argv: str) -> tuple[int, str]:
-        """Run a command; return its status and its output."""
-        done = subprocess.run(
-            [
-                process.script("image-replicator-manage"),
-                "--config-file",
-                str(self.cloud.glances["ot1"].replicator_config),
-                "--config-file",
-                str(self._administrator()),
-                *argv,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=base.PATIENCE,
-            check=False,
-            env=process.environment(),
-        )
-        self.addDetail(
-            " ".join(argv),
-            content.text_content(done.stdout + done.stderr),
-        )
-        return done.returncode, done.stdout
-
-    def _administrator(self) -> pathlib.Path:
-        """Write a file with an administrator's credentials."""
-        admin = self.cloud.user("admin")
-        return settings.write(
-            self.cloud.directory / "administrator.conf",
-            {
-                "service_auth": {
-                    "username": admin.name,
-                    "password": admin.password,
-                    "project_name": "admin",
-                }
-            },
-        )
-
     def _listed(self, *argv: str) -> list[dict[str, Any]]:
-        status, output = self._manage(*argv, "--format", "json")
+        status, output = self.manage(*argv, "--format", "json")
         self.assertEqual(0, status)
         listed: list[dict[str, Any]] = json.loads(output)
         return listed
 
     def _workers(self) -> list[dict[str, Any]]:
         return self._listed("worker", "list")
-
-    def _orphans(self, *argv: str) -> list[str]:
-        listed = self._listed("image", "orphans", "--older-than", "0", *argv)
-        return [image["id"] for image in listed]
 
     def test_a_worker_comes_works_and_goes(self) -> None:
         worker = self.start_worker(
@@ -97,7 +50,7 @@ class TestManage(base.CloudTestCase):
         job_id = self.ask_for_copy(image["id"])
         self.wait_for(job_id, "replicating")
         self.assertEqual([job_id], self._workers()[0]["jobs"])
-        status, output = self._manage("worker", "list")
+        status, output = self.manage("worker", "list")
         self.assertEqual(0, status)
         self.assertIn("1 of 4", output)
         self.assertEqual(204, self.cancel(job_id).status_code)
@@ -119,20 +72,20 @@ class TestManage(base.CloudTestCase):
         relay.release()
         (left,) = set(self.images_in("ot2")) - before
         # A job's row names it.
-        self.assertEqual([], self._orphans("--remove"))
+        self.assertEqual([], self.orphans("--remove"))
         self._forget_jobs()
-        self.assertEqual([left], self._orphans())
+        self.assertEqual([left], self.orphans())
         self.assertIn(left, self.images_in("ot2"))
-        status, output = self._manage(
+        status, output = self.manage(
             "image", "orphans", "--older-than", "0", "--remove"
         )
         self.assertEqual(0, status)
         self.assertIn(left, output)
-        self.assertEqual([], self._orphans())
+        self.assertEqual([], self.orphans())
         self.assertEqual(before, set(self.images_in("ot2")))
 
     def test_a_region_that_there_is_not(self) -> None:
-        status, output = self._manage(
+        status, output = self.manage(
             "image", "orphans", "--region", "nowhere", "--format", "json"
         )
         self.assertEqual((1, []), (status, json.loads(output)))

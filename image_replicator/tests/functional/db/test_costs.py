@@ -12,7 +12,6 @@
 
 """Frequent calls take the same work with few and with many jobs."""
 
-import datetime
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -40,8 +39,6 @@ OVER, WAITING = 1000, 200
 MANY = 5000
 
 Calls = dict[str, Callable[[], Any]]
-
-DAY = datetime.timedelta(days=1)
 
 #: More slots than are needed.
 LIMITS = {"region-0": 1000, "*": 1000}
@@ -306,8 +303,10 @@ class Costs(effort.Effort):
     def _operators_calls(self) -> Calls:
         known = [f"image-{number}" for number in (15, 16, 17)]
         return {
-            "purge": lambda: self.jobs.purge(DAY, 10),
-            "purge nothing": lambda: self.jobs.purge(9999 * DAY, 10),
+            "purge": lambda: self.jobs.purge(population.DAY, 10),
+            "purge nothing": lambda: self.jobs.purge(
+                9999 * population.DAY, 10
+            ),
             "look at the fleet": self.workers.list,
             "know images": lambda: self.jobs.known_images(known),
         }

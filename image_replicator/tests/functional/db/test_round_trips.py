@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """The round trips between us and the database's server."""
 
 from collections.abc import AsyncGenerator

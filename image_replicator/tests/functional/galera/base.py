@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Tests on a Galera cluster of three nodes.
 
 Starting one takes ten seconds, so all tests of a process share it and one

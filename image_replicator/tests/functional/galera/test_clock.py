@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Leases on nodes whose clocks differ, and the warnings about it."""
 
 import contextlib

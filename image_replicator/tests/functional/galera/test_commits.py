@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """A commit on one node is seen on any other."""
 
 import collections

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """HAProxy before the cluster, with the documentation's configuration."""
 
 import pathlib

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """The tests of the stores that may fail on several nodes.
 
 Each transaction may be on another node than the one before it.

@@ -10,5 +10,4 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Tests that a copy has the rights of its user, on a real cloud."""

@@ -10,10 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Base of the tests of users' rights, on a cloud that guards them all."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 from typing import cast
 
@@ -21,6 +22,7 @@ from oslo_utils import uuidutils
 
 from devcloud import guarded
 from devcloud import images
+from devcloud import services
 from image_replicator.tests.functional.cloud import base
 
 
@@ -82,17 +84,47 @@ class RightsTestCase(base.CloudTestCase):
             **kwargs,
         )
 
-    def retry(self, asker: Asker, job_id: str) -> None:
+    def retry_as(self, asker: Asker, job_id: str) -> None:
         """Retry a job as an asker."""
-        reply = self.request(
-            "POST",
-            f"/jobs/{job_id}/action",
-            json={"retry": {}},
-            headers={"OpenStack-API-Version": "image-replicator 1.1"},
-            user=asker.name,
-            project=asker.source,
-        )
+        reply = self.retry(job_id, user=asker.name, project=asker.source)
         self.assertEqual(202, reply.status_code, reply.text)
+
+    def take_role(self, asker: Asker, project: str) -> None:
+        """Take the asker's role in a project."""
+        self.cloud.identity.revoke(
+            self.cloud.user(asker.name).id,
+            self.cloud.project_id(project),
+            "member",
+        )
+
+    def trusts(self, asker: Asker) -> dict[str, dict[str, Any]]:
+        """Return the asker's trusts, by the projects' ids."""
+        session = self.cloud.session(asker.name, asker.source)
+        user_id = self.cloud.user(asker.name).id
+        shown = session.get(
+            f"{self._trusts_url()}?trustor_user_id={user_id}"
+        ).json()
+        return {trust["project_id"]: trust for trust in shown["trusts"]}
+
+    def revoke_trust(self, asker: Asker, project_id: str) -> None:
+        """Revoke the asker's trust for a project, as the asker."""
+        trust_id = self.trusts(asker)[project_id]["id"]
+        session = self.cloud.session(asker.name, asker.source)
+        session.delete(f"{self._trusts_url()}/{trust_id}")
+
+    def _trusts_url(self) -> str:
+        return f"{self.cloud.auth_url}/OS-TRUST/trusts"
+
+    @contextlib.contextmanager
+    def administrator(self) -> Iterator[None]:
+        """Make our user an administrator, as an operator may choose to."""
+        user_id = self.cloud.user(services.SERVICE_USER).id
+        project_id = self.cloud.project_id(services.SERVICE_PROJECT)
+        self.cloud.identity.grant(user_id, project_id, "admin")
+        try:
+            yield
+        finally:
+            self.cloud.identity.revoke(user_id, project_id, "admin")
 
     def end(self, job_id: str) -> dict[str, Any]:
         """Wait until a job is over; return it as an administrator sees it."""
@@ -124,12 +156,17 @@ class RightsTestCase(base.CloudTestCase):
     def assert_failed(self, job_id: str, *codes: str) -> str:
         """Wait until a job is in error with one of the codes.
 
-        :returns: the message
+        :returns: the message, which names neither our user nor our project
         """
         job = self.end(job_id)
         row = self.job_row(job_id)
         self.assertEqual("error", job["status"])
         self.assertIn(row.error_code, codes, row.error_message)
+        for own_id in (
+            self.cloud.user(services.SERVICE_USER).id,
+            self.cloud.project_id(services.SERVICE_PROJECT),
+        ):
+            self.assertNotIn(own_id, row.error_message)
         return cast(str, row.error_message)
 
     def left_in(self, project: str, region: str = "ot2") -> dict[str, str]:

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Copies that last longer than tokens live."""
 
 import time
@@ -98,13 +97,7 @@ class TestBriefTokens(base.CloudTestCase):
         # Glance keeps what it knows of a token for longer than Keystone, so
         # the copy could be removed.
         self.wait_until_clean(job_id, before)
-        retried = self.request(
-            "POST",
-            f"/jobs/{job_id}/action",
-            json={"retry": {}},
-            headers={"OpenStack-API-Version": "image-replicator 1.1"},
-            session=self._credential(),
-        )
+        retried = self.retry(job_id, session=self._credential())
         self.assertEqual(202, retried.status_code, retried.text)
         job = self._end(job_id)
         self.assertEqual(

@@ -10,20 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Unfinished copies whose user may not remove them any more.
 
 And jobs whose right was given back.
 """
 
-import contextlib
-import json
-import subprocess
-from collections.abc import Iterator
-
-from devcloud import process
 from devcloud import services
-from devcloud import settings
 from image_replicator.tests.functional.rights import base
 
 _DATA = bytes(range(256)) * 16384
@@ -33,8 +25,6 @@ class TestCleanup(base.RightsTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.asker = self.new_asker()
-        self.user_id = self.cloud.user(self.asker.name).id
-        self.project_id = self.cloud.project_id(self.asker.destination)
 
     def _lose_amid_the_copy(self, cleanup: str, **properties: str) -> str:
         """Take the role at the destination in the middle of the upload.
@@ -55,59 +45,19 @@ class TestCleanup(base.RightsTestCase):
         if properties:
             there = self.images_of(self.asker, at_destination=True)
             there.update(copy_id, **properties)
-        self.cloud.identity.revoke(self.user_id, self.project_id, "member")
+        self.take_role(self.asker, self.asker.destination)
         relay.release()
         return job_id
-
-    @contextlib.contextmanager
-    def _administrator(self) -> Iterator[None]:
-        """Give our user the right to delete what others own."""
-        user_id = self.cloud.user(services.SERVICE_USER).id
-        project_id = self.cloud.project_id(services.SERVICE_PROJECT)
-        self.cloud.identity.grant(user_id, project_id, "admin")
-        try:
-            yield
-        finally:
-            self.cloud.identity.revoke(user_id, project_id, "admin")
-
-    def _orphans(self) -> list[str]:
-        """Return the images that an administrator's command lists."""
-        admin = self.cloud.user("admin")
-        credentials = settings.write(
-            self.cloud.directory / "administrator.conf",
-            {
-                "service_auth": {
-                    "username": admin.name,
-                    "password": admin.password,
-                    "project_name": "admin",
-                }
-            },
-        )
-        done = subprocess.run(
-            [
-                process.script("image-replicator-manage"),
-                "--config-file",
-                str(self.cloud.glances["ot1"].replicator_config),
-                "--config-file",
-                str(credentials),
-                *("image", "orphans", "--older-than", "0"),
-                *("--format", "json"),
-            ],
-            capture_output=True,
-            check=True,
-            env=process.environment(),
-        )
-        return [image["id"] for image in json.loads(done.stdout)]
 
     def test_by_default_it_is_left_and_listed(self) -> None:
         job_id = self._lose_amid_the_copy("none")
         self.assert_failed(job_id, "destination_access_lost")
         (left,) = self.left_in(self.asker.destination)
         self.assertEqual(left, self.job_row(job_id).reserved_image_id)
-        self.assertIn(left, self._orphans())
+        self.assertIn(left, self.orphans())
 
     def test_an_operator_lets_us_remove_it(self) -> None:
-        with self._administrator():
+        with self.administrator():
             job_id = self._lose_amid_the_copy("service")
             self.assert_failed(job_id, "destination_access_lost")
             self.wait_until(
@@ -116,7 +66,7 @@ class TestCleanup(base.RightsTestCase):
 
     def _check_key(self, name: str) -> None:
         """Name a key in the copy, which Glance would delete with it."""
-        with self._administrator():
+        with self.administrator():
             job_id = self._lose_amid_the_copy("service", **{name: "a key"})
             self.assert_failed(job_id, "destination_access_lost")
             self.wait_for_log(
@@ -136,33 +86,33 @@ class TestGivenBack(base.RightsTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.asker = self.new_asker()
-        self.user_id = self.cloud.user(self.asker.name).id
-        self.image_id = self.images_of(self.asker).create()["id"]
-        self.job_id = self.ask(self.asker, self.image_id)
+        image = self.images_of(self.asker).create()
+        self.job_id = self.ask(self.asker, image["id"])
 
     def test_a_role_is_given_back(self) -> None:
-        project_id = self.cloud.project_id(self.asker.destination)
-        self.cloud.identity.revoke(self.user_id, project_id, "member")
+        self.take_role(self.asker, self.asker.destination)
         self.start_worker()
         self.assert_failed(self.job_id, "destination_access_lost")
-        self.cloud.identity.grant(self.user_id, project_id, "member")
-        self.retry(self.asker, self.job_id)
+        self.cloud.identity.grant(
+            self.cloud.user(self.asker.name).id,
+            self.cloud.project_id(self.asker.destination),
+            "member",
+        )
+        self.retry_as(self.asker, self.job_id)
         self.assert_copied(self.job_id)
 
     def test_trusts_that_were_revoked_are_made_anew(self) -> None:
-        session = self.cloud.session(self.asker.name, self.asker.source)
-        url = f"{self.cloud.auth_url}/OS-TRUST/trusts"
-        own = f"{url}?trustor_user_id={self.user_id}"
         service_id = self.cloud.user(services.SERVICE_USER).id
-        trusts = session.get(own).json()["trusts"]
+        trusts = self.trusts(self.asker)
         self.assertEqual(
-            [service_id] * 2, [trust["trustee_user_id"] for trust in trusts]
+            [service_id] * 2,
+            [trust["trustee_user_id"] for trust in trusts.values()],
         )
-        for trust in trusts:
+        for project_id, trust in trusts.items():
             self.assertFalse(trust["impersonation"])
-            session.delete(f"{url}/{trust['id']}")
+            self.revoke_trust(self.asker, project_id)
         self.start_worker()
         message = self.assert_failed(self.job_id, "source_access_lost")
         self.assertIn("trust", message)
-        self.retry(self.asker, self.job_id)
+        self.retry_as(self.asker, self.job_id)
         self.assert_copied(self.job_id)

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """The requests to Keystone that a request for a copy costs."""
 
 from typing import Final

@@ -12,17 +12,13 @@
 
 """Jobs of the release before, which have no right of a user."""
 
-import contextlib
-from collections.abc import Iterator
-
 import sqlalchemy as sa
 
-from devcloud import services
 from image_replicator.db import models
-from image_replicator.tests.functional.cloud import base
+from image_replicator.tests.functional.rights import base
 
 
-class TestLegacy(base.CloudTestCase):
+class TestLegacy(base.RightsTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.before = set(self.images_in("ot2"))
@@ -31,22 +27,9 @@ class TestLegacy(base.CloudTestCase):
         """Create a job as the API of the release before does."""
         image = self.cloud.images("ot1").create()
         job_id = self.ask_for_copy(image["id"])
-        engine = sa.create_engine(self.cloud.database_url)
-        with engine.begin() as connection:
+        with self.database() as connection:
             connection.execute(sa.delete(models.Authority))
-        engine.dispose()
         return job_id
-
-    @contextlib.contextmanager
-    def _administrator(self) -> Iterator[None]:
-        """Give the service user the role that it had before."""
-        user_id = self.cloud.user(services.SERVICE_USER).id
-        project_id = self.cloud.project_id(services.SERVICE_PROJECT)
-        self.cloud.identity.grant(user_id, project_id, "admin")
-        try:
-            yield
-        finally:
-            self.cloud.identity.revoke(user_id, project_id, "admin")
 
     def test_by_default_they_end_in_error_and_can_be_retried(self) -> None:
         job_id = self._ask_as_before()
@@ -54,18 +37,13 @@ class TestLegacy(base.CloudTestCase):
         self.wait_for(job_id, "error")
         self.assertEqual("authority_missing", self.job_row(job_id).error_code)
         self.wait_until_clean(job_id, self.before)
-        reply = self.request(
-            "POST",
-            f"/jobs/{job_id}/action",
-            json={"retry": {}},
-            headers={"OpenStack-API-Version": "image-replicator 1.1"},
-        )
+        reply = self.retry(job_id)
         self.assertEqual(202, reply.status_code, reply.text)
         self.wait_for(job_id, "replicated")
 
     def test_the_operator_may_have_them_done_with_our_right(self) -> None:
         job_id = self._ask_as_before()
-        with self._administrator():
+        with self.administrator():
             self.start_worker(delegation={"legacy": "service"})
             job = self.wait_for(job_id, "replicated", "error")
         self.assertEqual("replicated", job["status"])

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Copies that are asked for with each kind of token."""
 
 from typing import Any
@@ -48,14 +47,10 @@ class TokenTestCase(base.RightsTestCase):
     def authority(self, job_id: str) -> Any:
         """Return the row of a job's authority; None if there is none."""
         table = models.Authority.__table__
-        engine = sa.create_engine(self.cloud.database_url)
-        try:
-            with engine.connect() as connection:
-                return connection.execute(
-                    sa.select(table).where(table.c.job_id == job_id)
-                ).one_or_none()
-        finally:
-            engine.dispose()
+        with self.database() as connection:
+            return connection.execute(
+                sa.select(table).where(table.c.job_id == job_id)
+            ).one_or_none()
 
     def assert_by_token(
         self, session: ksa_session.Session, asker: base.Asker

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Bad input for the features of version 1.1 gets one clear sentence."""
 
 from typing import Any

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Requests for a copy in version 1.1, and the operator's limits."""
 
 import io

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """The pages in doc/source/user agree with the code."""
 
 import json

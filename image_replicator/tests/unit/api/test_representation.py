@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """All keys of a job in version 1.1, in every status."""
 
 import datetime

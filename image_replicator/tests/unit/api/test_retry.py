@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Retries: the jobs that allow one, and the rights that they need."""
 
 from collections.abc import Callable
