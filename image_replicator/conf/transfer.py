@@ -53,7 +53,7 @@ keep the source's image service from its other work.
     ),
     cfg.IntOpt(
         "window_size",
-        default=64 * units.Mi,
+        default=44 * units.Mi,
         min=units.Mi,
         help="""
 Bytes of one image that streams may read ahead of the upload, in memory; less

@@ -339,6 +339,7 @@ class TestCopies(test_worker.WorkerProcessTestCase):
 
     def test_copies_share_the_buffer(self) -> None:
         self.set(buffer_size=80 << 20)
+        self.conf.set_override("window_size", 64 << 20, "transfer")
         process = worker.Worker(self.conf, self.stores, self.session)
         attempts = process._attempts
         for _ in range(2):
