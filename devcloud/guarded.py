@@ -71,6 +71,10 @@ _LIMITS: Final = (
     "image_count_uploading",
 )
 _PLENTY: Final = 1000
+
+#: The disk formats that the Glance of :data:`LIMITED` takes; it lacks some of
+#: the usual ones.
+DISK_FORMATS: Final = ("raw", "qcow2", "iso")
 _UPLOADS: Final = 24
 
 # The name is also that of the method, which Keystone has by default.
@@ -125,6 +129,7 @@ class GuardedCloud(cloud.Cloud):
         if region == LIMITED:
             quota: settings.Settings = {
                 "DEFAULT": {"use_keystone_limits": True},
+                "image_format": {"disk_formats": ",".join(DISK_FORMATS)},
                 "oslo_limit": self._limits_section(region),
             }
         else:

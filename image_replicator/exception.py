@@ -69,13 +69,17 @@ class JobNotFound(NotFound):
 
 
 class DuplicateJob(Conflict):
-    """A job for the same copy is not over yet."""
+    """A job for the same copy is not over yet.
 
-    def __init__(self) -> None:
+    :param place: that of the refused job, from 0, among those asked for.
+    """
+
+    def __init__(self, place: int = 0) -> None:
         super().__init__(
             "A copy of this image to this tenant and region is already "
             "under way."
         )
+        self.place = place
 
 
 class NotRetryable(Conflict):
@@ -92,15 +96,35 @@ class NotRetryable(Conflict):
 
 
 class TooManyJobs(LimitExceeded):
-    """A tenant already has as many active jobs as it may have.
+    """A tenant would have more active jobs than it may have.
 
     :param at_most: the limit.
+    :param active: the number that it has, up to the limit.
+    :param more: the number that the request asks for.
     """
 
-    def __init__(self, at_most: int) -> None:
+    def __init__(self, at_most: int, active: int, more: int = 1) -> None:
+        if active >= at_most:
+            message = (
+                f"The tenant has {at_most} active jobs, as many as it may; "
+                "wait for one to end, or cancel one."
+            )
+        else:
+            message = (
+                f"The tenant has {active} active jobs and may have {at_most}, "
+                f"so it cannot have {more} more; wait for some to end, or "
+                "ask for fewer."
+            )
+        super().__init__(message)
+
+
+class KeyReused(RequestError):
+    """An idempotency key was used before, for another request."""
+
+    def __init__(self) -> None:
         super().__init__(
-            f"The tenant has {at_most} active jobs, as many as it may; wait "
-            "for one to end, or cancel one."
+            "This Idempotency-Key was used for another request within the "
+            "last 24 hours; use a new one for this request."
         )
 
 

@@ -14,10 +14,12 @@
 
 import contextlib
 import datetime
+import enum
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 from typing import Final
+from typing import NamedTuple
 
 import requests
 from keystoneauth1 import access
@@ -42,6 +44,26 @@ _PATIENCE: Final = 3.0
 
 _TRUSTS: Final = "/OS-TRUST/trusts"
 _TRUST_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+class RegionReason(enum.StrEnum):
+    """The reason for which a copy goes to a region."""
+
+    #: The caller asks for it.
+    REQUESTED = "requested"
+    #: The destination project has a tag with it.
+    PROJECT_TAG = "project_tag"
+    #: It is the operator's default.
+    DEFAULT = "default"
+    #: No other region but the source's has an image service.
+    ONLY_OTHER = "only_other"
+
+
+class DestinationRegion(NamedTuple):
+    """The region that a copy goes to, and why."""
+
+    name: str
+    reason: RegionReason
 
 
 class Identity:
@@ -104,7 +126,7 @@ class Identity:
         context: ir_context.RequestContext,
         source_region: str,
         wanted: str | None = None,
-    ) -> str:
+    ) -> DestinationRegion:
         """Return the destination region of a copy to a project.
 
         It is the first of these that is known: the region that the caller asks
@@ -117,19 +139,33 @@ class Identity:
             service.
         :raises ServiceUnavailable: if Keystone does not answer.
         """
-        region = (
-            wanted
-            or self._tagged_region(context)
-            or self._default_region
-            or self._only_other_region(source_region)
-        )
+        region = self._first_known(context, source_region, wanted)
         with _keystone_answers():
             self._check_source(source_region)
-            if not self.catalogue.has_images(region):
+            if not self.catalogue.has_images(region.name):
                 raise exception.Conflict(
-                    f"The region {region} offers no image service."
+                    f"The region {region.name} offers no image service."
                 )
         return region
+
+    def _first_known(
+        self,
+        context: ir_context.RequestContext,
+        source_region: str,
+        wanted: str | None,
+    ) -> DestinationRegion:
+        """Return the first region that is known, in the order above."""
+        if wanted:
+            return DestinationRegion(wanted, RegionReason.REQUESTED)
+        if tagged := self._tagged_region(context):
+            return DestinationRegion(tagged, RegionReason.PROJECT_TAG)
+        if self._default_region:
+            return DestinationRegion(
+                self._default_region, RegionReason.DEFAULT
+            )
+        return DestinationRegion(
+            self._only_other_region(source_region), RegionReason.ONLY_OTHER
+        )
 
     def _check_source(self, region: str) -> None:
         """Log once if the catalogue does not have our own region.

@@ -43,6 +43,25 @@ class JobStatus(enum.StrEnum):
 
 _S = JobStatus
 
+
+class Priority(enum.StrEnum):
+    """The place of a job among those that wait for the same region."""
+
+    #: Somebody waits for it.
+    INTERACTIVE = "interactive"
+    #: It is done when no interactive job can be.
+    BACKGROUND = "background"
+
+
+class IfPresent(enum.StrEnum):
+    """The choice if the destination has an image with the same data."""
+
+    #: Make another one.
+    COPY = "copy"
+    #: Make none; that image is the job's result.
+    SKIP = "skip"
+
+
 #: Every allowed change of status. The database code refuses all others. A job
 #: returns to ``replicate_requested`` when a worker gives it back, or, from a
 #: final status, when a user asks for another run of it.
@@ -104,6 +123,8 @@ class NewJob:
     destination_image_name: str | None = None
     image_size: int
     request_id: str
+    priority: Priority = Priority.INTERACTIVE
+    if_present: IfPresent = IfPresent.COPY
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,6 +143,18 @@ class Verification:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Present:
+    """An image at the destination that has the source's data already.
+
+    :ivar image_id: its id.
+    :ivar verification: the hashes that both image services show.
+    """
+
+    image_id: str
+    verification: Verification
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Job(NewJob):
     """The job to copy one image, as it was when it was read.
 
@@ -137,6 +170,13 @@ class Job(NewJob):
         after the other, so that tenants are served in rounds.
     :ivar slot: the number of the slot that the job uses in its destination
         region, if the region's copies are limited.
+    :ivar tier: 1 if the job waits in the background; 0 if it is interactive,
+        or has waited for so long that it counts as such.
+    :ivar background_since: since when the job waits in the background; None
+        if it does not.
+    :ivar skipped: whether the result is an image that was there before.
+    :ivar read_region_id: the region from which the bytes were read.
+    :ivar read_image_id: the image from which the bytes were read.
     :ivar worker_id: the worker that owns the job; None when none does.
     :ivar claim_number: how often a worker has claimed the job. It grows with
         each claim and never shrinks: it is a part of the fence, so a lost
@@ -160,6 +200,11 @@ class Job(NewJob):
     bytes_per_second: int | None = None
     turn: int = 0
     slot: int | None = None
+    tier: int = 0
+    background_since: datetime.datetime | None = None
+    skipped: bool = False
+    read_region_id: str | None = None
+    read_image_id: str | None = None
     worker_id: str | None = None
     claim_number: int = 0
     uncounted_claims: int = 0

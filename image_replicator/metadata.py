@@ -18,6 +18,7 @@ when it creates the image, as an image can change in between.
 """
 
 import dataclasses
+import enum
 import fnmatch
 import json
 from collections.abc import Iterable
@@ -143,6 +144,88 @@ def marked(tags: Sequence[str], source_region_id: str) -> list[str]:
     return [*tags[:-1], mark(source_region_id)]
 
 
+class Fate(enum.StrEnum):
+    """The end of a source image's property at its copy."""
+
+    TRAVELS = "travels"
+    DROPPED = "dropped"
+    #: The copy has another value.
+    REWRITTEN = "rewritten"
+    #: The image cannot be copied because of it.
+    REFUSED = "refused"
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """The fate of one property, and why.
+
+    :ivar reason: a sentence for the user; empty if the property travels.
+    """
+
+    fate: Fate
+    reason: str = ""
+
+
+_TRAVELS: Final = Judgement(Fate.TRAVELS)
+
+#: The properties that the replicator gives values of its own.
+_REWRITTEN: Final = {
+    "owner": "The copy belongs to the destination tenant.",
+    "visibility": "The copy is private.",
+}
+
+
+def judged(image: Image, rules: Rules) -> dict[str, Judgement]:
+    """Return the fate of each property of the source image that has a value.
+
+    :param image: the image as Glance shows it.
+    :param rules: the operator's choices.
+    """
+    # Glance shows a base property that is not set as null.
+    fates = {
+        name: _judge(name, value, rules)
+        for name, value in image.items()
+        if value is not None
+    }
+    volume = _volume_property(image)
+    if volume is not None:
+        fates[volume] = Judgement(
+            Fate.REFUSED,
+            "The image cannot be copied: it has no data of its own, and "
+            f"its property {volume} says that a volume snapshot has it.",
+        )
+    return fates
+
+
+def _judge(name: str, value: Any, rules: Rules) -> Judgement:
+    is_signature = _matches(name, (SIGNATURE,))
+    if _matches(name, REFUSED) or (
+        is_signature and rules.signature == "refuse"
+    ):
+        if _names_nothing(value):
+            return Judgement(Fate.DROPPED, "It has no value.")
+        return Judgement(
+            Fate.REFUSED,
+            f"The image cannot be copied: its property {name} names "
+            "something that exists in the source region only.",
+        )
+    if name in _REWRITTEN:
+        return Judgement(Fate.REWRITTEN, _REWRITTEN[name])
+    if _matches(name, NEVER_SENT):
+        return Judgement(Fate.DROPPED, "Each image service sets it itself.")
+    if _matches(name, DROPPED):
+        return Judgement(Fate.DROPPED, "It is only true at the source.")
+    if _matches(name, rules.dropped) or (
+        is_signature and rules.signature == "drop"
+    ):
+        return Judgement(Fate.DROPPED, "The operator has chosen so.")
+    if name == "tags" and is_marked(value):
+        return Judgement(
+            Fate.REWRITTEN, "The tag of an unfinished copy is left out."
+        )
+    return _TRAVELS
+
+
 def travelling(image: Image, rules: Rules) -> dict[str, Any]:
     """Return the properties of the source image that its copy gets.
 
@@ -153,47 +236,42 @@ def travelling(image: Image, rules: Rules) -> dict[str, Any]:
     :param rules: the operator's choices.
     :raises MetadataRefused: if a property forbids the copy.
     """
-    _refuse_volume_snapshot(image)
-    refused = REFUSED + ((SIGNATURE,) if rules.signature == "refuse" else ())
-    left_out = (*NEVER_SENT, *DROPPED, *rules.dropped, "protected")
-    if rules.signature == "drop":
-        left_out += (SIGNATURE,)
-    carried = {}
-    for name, value in image.items():
-        # Glance shows a base property that is not set as null.
-        if value is None:
-            continue
-        if _matches(name, refused):
-            if _names_nothing(value):
-                continue
-            raise exception.MetadataRefused(
-                f"The image cannot be copied: its property {name} names "
-                "something that exists in the source region only."
-            )
-        if not _matches(name, left_out):
-            carried[name] = value
-    if "tags" in carried:
-        carried["tags"] = [
-            tag for tag in carried["tags"] if not tag.startswith(_MARK)
-        ]
+    fates = judged(image, rules)
+    for judgement in fates.values():
+        if judgement.fate is Fate.REFUSED:
+            raise exception.MetadataRefused(judgement.reason)
+    carried = {
+        name: image[name]
+        for name, judgement in fates.items()
+        if judgement.fate is Fate.TRAVELS and name != "protected"
+    }
+    if "tags" in image:
+        carried["tags"] = [tag for tag in image["tags"] if not _is_mark(tag)]
     return carried
 
 
-def _refuse_volume_snapshot(image: Image) -> None:
-    """Refuse an image whose data is not in Glance but in a volume snapshot.
+def is_marked(tags: Iterable[str]) -> bool:
+    """Tell whether an image with these tags is not verified yet."""
+    return any(_is_mark(tag) for tag in tags)
 
-    :raises MetadataRefused: with the property that shows this.
+
+def _is_mark(tag: str) -> bool:
+    return tag.startswith(_MARK)
+
+
+def _volume_property(image: Image) -> str | None:
+    """Return the property that shows that a volume snapshot has the data.
+
+    :returns: None if Glance has the data.
     """
     if image.get("size") != 0:
-        return
+        return None
     for name, value in image.items():
         if (name in _VOLUMES and not _names_nothing(value)) or _maps_volume(
             value
         ):
-            raise exception.MetadataRefused(
-                "The image cannot be copied: it has no data of its own, and "
-                f"its property {name} says that a volume snapshot has it."
-            )
+            return name
+    return None
 
 
 def _names_nothing(value: Any) -> bool:

@@ -39,6 +39,7 @@ from image_replicator.api.controllers import versions as versions_controller
 from image_replicator.conf import loading
 from image_replicator.db import database
 from image_replicator.db import delegations
+from image_replicator.db import idempotency
 from image_replicator.db import jobs
 from image_replicator.db import key_holders
 from image_replicator.images import caller
@@ -97,7 +98,7 @@ def wrap(app: WSGIApplication, conf: cfg.ConfigOpts) -> Extension:
     def ask_factory(
         environ: Mapping[str, Any], context: ir_context.RequestContext
     ) -> caller.Ask:
-        return caller.ask_wrapped(app, environ, context.request_id)
+        return caller.ask_wrapped(app, environ, context)
 
     return Extension(
         app, _resource(conf, identity.Identity(conf), ask_factory)
@@ -140,7 +141,13 @@ def _resource(
     link_maker = links.Links(conf, keystone.session)
     controllers: dict[str, resource.Controller] = {
         "jobs": jobs_controller.JobsController(
-            conf, repository, enforcer, keystone, taken, link_maker
+            conf,
+            repository,
+            idempotency.IdempotencyKeys(opened),
+            enforcer,
+            keystone,
+            taken,
+            link_maker,
         ),
         "versions": versions_controller.VersionsController(link_maker),
     }

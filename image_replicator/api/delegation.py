@@ -89,16 +89,39 @@ class Delegations:
                     source_trust_id=trusts[0],
                     destination_trust_id=trusts[1],
                 )
-        if caller.project_id != at_destination.project_id:
-            raise exception.Forbidden(
-                "This token cannot give us the right to act in two projects "
-                "for you. Use a token that was got with a password."
-            )
+        self._check_one_project(caller, at_destination)
         return authority.Authority(
             user_id=user_id,
             source_owner_id=source_owner_id,
             token=self._seal(caller),
         )
+
+    def check(
+        self,
+        caller: ir_context.RequestContext,
+        at_destination: ir_context.RequestContext,
+    ) -> None:
+        """Check whether the caller's token can give the right.
+
+        Whether Keystone lets a federated user make a trust is not known before
+        it is asked for one.
+
+        :raises Forbidden: if the token cannot give it.
+        """
+        if caller.restricted:
+            self._check_one_project(caller, at_destination)
+            self._check_sealable(caller)
+
+    @staticmethod
+    def _check_one_project(
+        caller: ir_context.RequestContext,
+        at_destination: ir_context.RequestContext,
+    ) -> None:
+        if caller.project_id != at_destination.project_id:
+            raise exception.Forbidden(
+                "This token cannot give us the right to act in two projects "
+                "for you. Use a token that was got with a password."
+            )
 
     def _trusts(
         self,
@@ -179,14 +202,9 @@ class Delegations:
         :raises Forbidden: if there is to be no key.
         :raises ServiceUnavailable: if the keys cannot be used.
         """
-        if self._sealer is None or caller.token_expires_at is None:
-            raise exception.Forbidden(
-                "This token cannot give us the right to make the copy for "
-                "you, as an application credential or a trust cannot make "
-                "trusts. Use a token that was got with a password."
-            )
+        sealer, expires_at = self._check_sealable(caller)
         try:
-            sealed = self._sealer.seal(str(caller.auth_token))
+            sealed = sealer.seal(str(caller.auth_token))
         except sealing.KeysUnusable as error:
             LOG.error("No token can be sealed: %s", error)
             raise exception.ServiceUnavailable(
@@ -194,10 +212,23 @@ class Delegations:
                 "Tell your operator, or use a token that was got with a "
                 "password."
             ) from error
-        self._tell_keys(self._sealer)
-        return authority.SealedToken(
-            sealed=sealed, expires_at=caller.token_expires_at
-        )
+        self._tell_keys(sealer)
+        return authority.SealedToken(sealed=sealed, expires_at=expires_at)
+
+    def _check_sealable(
+        self, caller: ir_context.RequestContext
+    ) -> tuple[sealing.Sealer, datetime.datetime]:
+        """Return what seals the caller's token, and the token's end.
+
+        :raises Forbidden: if there is to be no key.
+        """
+        if self._sealer is None or caller.token_expires_at is None:
+            raise exception.Forbidden(
+                "This token cannot give us the right to make the copy for "
+                "you, as an application credential or a trust cannot make "
+                "trusts. Use a token that was got with a password."
+            )
+        return self._sealer, caller.token_expires_at
 
     def _tell_keys(self, sealer: sealing.Sealer) -> None:
         """Record once that this node seals tokens, and with which keys."""

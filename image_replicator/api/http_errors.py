@@ -38,6 +38,7 @@ STATUSES: Final[Mapping[type[exception.RequestError], HTTPStatus]] = {
     exception.MetadataRefused: HTTPStatus.CONFLICT,
     exception.LimitExceeded: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     exception.TooManyJobs: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    exception.KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     exception.ServiceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
@@ -113,6 +114,13 @@ class DomainError(APIError):
     def __init__(self, error: exception.RequestError) -> None:
         super().__init__(error.message)
         self.status = STATUSES[type(error)]
+
+
+def status_of(error: "exception.RequestError | APIError") -> HTTPStatus:
+    """Return the status of the response that reports an error."""
+    if isinstance(error, APIError):
+        return error.status
+    return STATUSES[type(error)]
 
 
 def api_error(error: Exception, request_id: str) -> APIError:

@@ -31,10 +31,12 @@ MAX_BODY: Final = 64 * 1024
 
 def query(
     request: webob.Request, schema: router.Schema | None
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Return the parsed query, checked against the schema.
 
     :param schema: None if the operation reads no query.
+    :returns: a list for a key that the schema allows more than once, a string
+        for any other.
     :raises BadRequest: if it is not valid.
     """
     if schema is None:
@@ -43,9 +45,16 @@ def query(
         pairs = list(request.GET.items())
     except UnicodeDecodeError as error:
         raise http_errors.BadRequest("The query is not UTF-8.") from error
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise http_errors.BadRequest("The query names a key more than once.")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if schema["properties"].get(key, {}).get("type") == "array":
+            found.setdefault(key, []).append(value)
+        elif key in found:
+            raise http_errors.BadRequest(
+                "The query names a key more than once."
+            )
+        else:
+            found[key] = value
     return schemas.validate(found, schema, "query")
 
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Jobs as each version of the API shows them."""
+"""Jobs as each version of the API shows them, and plans of jobs."""
 
 import datetime
 from collections.abc import Mapping
@@ -18,6 +18,9 @@ from typing import Any
 from typing import Final
 
 from image_replicator import jobs
+from image_replicator import metadata
+from image_replicator.api import admission
+from image_replicator.api import http_errors
 from image_replicator.api import versions
 
 #: The keys of a job in version 1.0, which does not change.
@@ -56,7 +59,20 @@ def represent(
             "error": _error(job),
             "verification": _verification(job),
         }
+    if version >= versions.V1_2:
+        shown |= {
+            "priority": job.priority,
+            "read_from": _read_from(job),
+            "retry_at": _time(job.retry_at),
+            "skipped": job.skipped,
+        }
     return shown
+
+
+def _read_from(job: jobs.Job) -> dict[str, str | None] | None:
+    if job.read_image_id is None:
+        return None
+    return {"region_id": job.read_region_id, "image_id": job.read_image_id}
 
 
 def _time(value: datetime.datetime | None) -> str | None:
@@ -90,3 +106,59 @@ def _verification(job: jobs.Job) -> dict[str, str | None] | None:
         "source": job.verification_source,
         "destination": job.verification_destination,
     }
+
+
+def of_plan(plan: admission.Plan, source_region: str) -> dict[str, Any]:
+    """Return a plan, as a dry run shows it.
+
+    What the checks have not come to is null.
+
+    :param source_region: the region that the bytes would be read from.
+    """
+    image, present, region = plan.image, plan.present, plan.region
+    reads = plan.refusal is None and image is not None and present is None
+    return {
+        "destination_tenant_id": plan.wanted.tenant_id,
+        "destination_region_id": region and region.name,
+        "region_reason": region and region.reason,
+        "region_is_up": plan.is_up,
+        "name": plan.wanted.name or (image and image.get("name")),
+        "image_size": image and image["size"],
+        "properties": _properties(plan),
+        "usage": plan.usage,
+        "skipped": present is not None,
+        "destination_image_id": present and present.image_id,
+        "read_from": (
+            {"region_id": source_region, "image_id": image["id"]}
+            if reads and image
+            else None
+        ),
+        "refusal": _refusal(plan.refusal),
+    }
+
+
+def _properties(plan: admission.Plan) -> dict[str, Any] | None:
+    """Return the names of the properties, by fate, with the reasons."""
+    if plan.judged is None:
+        return None
+    judged = dict(plan.judged)
+    if plan.wanted.name is not None:
+        judged["name"] = metadata.Judgement(
+            metadata.Fate.REWRITTEN, "The request names the copy."
+        )
+    return {
+        fate.value: {
+            name: judgement.reason or None
+            for name, judgement in judged.items()
+            if judgement.fate is fate
+        }
+        for fate in metadata.Fate
+    }
+
+
+def _refusal(refusal: admission.Refusal | None) -> dict[str, Any] | None:
+    """Return the error that a request without ``dry_run`` would get."""
+    if refusal is None:
+        return None
+    status = http_errors.status_of(refusal)
+    return {"code": int(status), "message": refusal.message}

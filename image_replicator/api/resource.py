@@ -19,6 +19,7 @@ validation.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -75,7 +76,8 @@ class Call(Generic[Named]):
     :ivar tenant_id: the project that the caller's token is scoped to.
     :ivar named: the thing that the path's ID names; None for a path without an
         ID.
-    :ivar images: the source region's images, as the caller sees them.
+    :ivar ask_as: returns the way to ask the source region's image service, as
+        the caller in one project or another.
     """
 
     context: ir_context.RequestContext
@@ -83,9 +85,14 @@ class Call(Generic[Named]):
     tenant_id: str
     request: webob.Request
     named: Named
-    query: Mapping[str, str]
+    query: Mapping[str, Any]
     body: Mapping[str, Any]
-    images: caller.SourceImages
+    ask_as: Callable[[ir_context.RequestContext], caller.Ask]
+
+    @property
+    def images(self) -> caller.SourceImages:
+        """The source region's images, as the caller sees them."""
+        return caller.SourceImages(self.ask_as(self.context))
 
 
 class Controller:
@@ -182,9 +189,7 @@ class Resource:
             named=item.named if item else None,
             query=parsing.query(request, route.query(version)),
             body=body.validated(route.body(version)),
-            images=caller.SourceImages(
-                self._ask_factory(request.environ, context)
-            ),
+            ask_as=functools.partial(self._ask_factory, request.environ),
         )
         response: webob.Response = getattr(controller, route.action)(call)
         return response

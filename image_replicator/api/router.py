@@ -91,7 +91,10 @@ ROUTES: Final = (
         controller="jobs",
         action="index",
         rule=policy.LIST,
-        queries={versions.V1_0: schemas.LIST_JOBS},
+        queries={
+            versions.V1_0: schemas.LIST_JOBS,
+            versions.V1_2: schemas.LIST_JOBS_1_2,
+        },
     ),
     Route(
         method="POST",
@@ -99,9 +102,11 @@ ROUTES: Final = (
         controller="jobs",
         action="create",
         rule=policy.CREATE,
+        queries={versions.V1_2: schemas.CREATE_QUERY},
         bodies={
             versions.V1_0: schemas.CREATE_JOB,
             versions.V1_1: schemas.CREATE_JOB_1_1,
+            versions.V1_2: schemas.CREATE_JOBS,
         },
     ),
     Route(

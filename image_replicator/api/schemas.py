@@ -22,7 +22,9 @@ import jsonschema
 
 from image_replicator.api import http_errors
 from image_replicator.db import listing
+from image_replicator.jobs import IfPresent
 from image_replicator.jobs import JobStatus
+from image_replicator.jobs import Priority
 
 # The caller sees the description in an error. The patterns end with \Z, as
 # Python's $ would allow a newline behind the value.
@@ -72,13 +74,56 @@ CREATE_JOB: Final = {
     "description": "a JSON object",
 }
 
-CREATE_JOB_1_1: Final = CREATE_JOB | {
+_SINGLE: Final = {
+    "image_id": _UUID,
+    "tenant_id_dst": _TENANT_ID,
+    "region_id_dst": _REGION_ID,
+    "name": _NEW_NAME,
+}
+
+CREATE_JOB_1_1: Final = CREATE_JOB | {"properties": _SINGLE}
+
+#: The most destinations of one request.
+MAX_DESTINATIONS: Final = 64
+
+#: The form of version 1.1, or the same with a list of destinations. The
+#: controller's :mod:`~image_replicator.api.orders` tells the two apart.
+CREATE_JOBS: Final = CREATE_JOB_1_1 | {
     "properties": {
-        "image_id": _UUID,
-        "tenant_id_dst": _TENANT_ID,
-        "region_id_dst": _REGION_ID,
-        "name": _NEW_NAME,
+        **_SINGLE,
+        "destinations": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_DESTINATIONS,
+            "description": f"a list of 1 to {MAX_DESTINATIONS} destinations",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "tenant_id": _TENANT_ID,
+                    "region_id": _REGION_ID,
+                    "name": _NEW_NAME,
+                },
+                "required": ["tenant_id"],
+                "additionalProperties": False,
+                "description": "a JSON object",
+            },
+        },
+        "if_present": {"enum": [choice.value for choice in IfPresent]},
+        "priority": {"enum": [priority.value for priority in Priority]},
     },
+    "required": ["image_id"],
+}
+
+_BOOLEAN: Final = {
+    "type": "string",
+    "pattern": r"^([Tt]rue|[Ff]alse|1|0)\Z",
+    "description": "true or false",
+}
+
+CREATE_QUERY: Final = {
+    "type": "object",
+    "properties": {"dry_run": _BOOLEAN},
+    "additionalProperties": False,
 }
 
 RETRY_JOB: Final = {
@@ -94,30 +139,40 @@ RETRY_JOB: Final = {
 }
 
 #: Values of a query are strings; the controller converts them.
+_LIST: Final[Mapping[str, Any]] = {
+    "limit": {
+        "type": "string",
+        "pattern": r"^[1-9][0-9]{0,8}\Z",
+        "description": "a whole number from 1 to 999999999",
+    },
+    "marker": _UUID,
+    "sort_key": {"enum": sorted(listing.SORT_KEYS)},
+    "sort_dir": {"enum": ["asc", "desc"]},
+    "all_tenants": _BOOLEAN,
+    "status": {"enum": [status.value for status in JobStatus]},
+    "source_image_id": _UUID,
+    "source_image_name": _NAME,
+    "destination_image_id": _UUID,
+    "destination_region_id": _NAME,
+    "destination_tenant_id": _NAME,
+}
+
 LIST_JOBS: Final = {
     "type": "object",
-    "properties": {
-        "limit": {
-            "type": "string",
-            "pattern": r"^[1-9][0-9]{0,8}\Z",
-            "description": "a whole number from 1 to 999999999",
-        },
-        "marker": _UUID,
-        "sort_key": {"enum": sorted(listing.SORT_KEYS)},
-        "sort_dir": {"enum": ["asc", "desc"]},
-        "all_tenants": {
-            "type": "string",
-            "pattern": r"^([Tt]rue|[Ff]alse|1|0)\Z",
-            "description": "true or false",
-        },
-        "status": {"enum": [status.value for status in JobStatus]},
-        "source_image_id": _UUID,
-        "source_image_name": _NAME,
-        "destination_image_id": _UUID,
-        "destination_region_id": _NAME,
-        "destination_tenant_id": _NAME,
-    },
+    "properties": _LIST,
     "additionalProperties": False,
+}
+
+#: A key that may be named more than once; each value is checked by
+#: :mod:`~image_replicator.api.filters`.
+_COMPARISONS: Final = {"type": "array"}
+
+LIST_JOBS_1_2: Final = LIST_JOBS | {
+    "properties": {
+        **_LIST,
+        "status": _COMPARISONS,
+        **{key: _COMPARISONS for key in sorted(listing.TIMES)},
+    },
 }
 
 #: The most characters of an unknown key that an error repeats.
@@ -135,7 +190,7 @@ def validate(
     validator = jsonschema.Draft202012Validator(schema)
     error = jsonschema.exceptions.best_match(validator.iter_errors(instance))
     if error is not None:
-        raise _invalid(name, _sentence(error))
+        raise invalid(name, _sentence(error))
     checked: dict[str, Any] = instance
     return checked
 
@@ -147,34 +202,54 @@ def one_key(body: Any, known: Sequence[str]) -> str:
     :raises BadRequest: if the body is not an object with exactly one of them.
     """
     if not isinstance(body, dict):
-        raise _invalid("body", "it must be a JSON object.")
+        raise invalid("body", "it must be a JSON object.")
     if not body.keys() <= set(known):
-        raise _invalid("body", _unknown_key(body, known))
+        raise invalid("body", _unknown_key(body, known))
     if not body:
         names = " or ".join(repr(name) for name in known)
-        raise _invalid("body", f"{names} is a required property.")
+        raise invalid("body", f"{names} is a required property.")
     if len(body) > 1:
-        raise _invalid("body", "it must name one action.")
+        raise invalid("body", "it must name one action.")
     (key,) = body
     return str(key)
 
 
-def _invalid(name: str, sentence: str) -> http_errors.BadRequest:
+def invalid(name: str, sentence: str) -> http_errors.BadRequest:
+    """Return the error on a body or a query.
+
+    :param name: ``body`` or ``query``.
+    :param sentence: on what is wrong and where.
+    """
     return http_errors.BadRequest(f"The {name} is not valid: {sentence}")
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:
     """Return the sentence for the caller on an error of jsonschema."""
     rule: Any = error.schema
-    where = " ".join(f"{key}" for key in error.absolute_path) or "it"
+    where = _place(error.absolute_path) or "it"
     if error.validator == "required":
-        return f"{error.message}."
+        return f"{_within(error)}{error.message}."
     if error.validator == "additionalProperties":
         given: Any = error.instance
-        return _unknown_key(given, list(rule["properties"]))
+        unknown = _unknown_key(given, list(rule["properties"]))
+        return f"{_within(error)}{unknown}"
     if error.validator == "enum":
         return f"{where} must be one of {', '.join(rule['enum'])}."
     return f"{where} must be {rule['description']}."
+
+
+def _within(error: jsonschema.ValidationError) -> str:
+    """Return the beginning of a sentence about a part of the instance."""
+    place = _place(error.absolute_path)
+    return f"in {place}, " if place else ""
+
+
+def _place(path: Iterable[str | int]) -> str:
+    """Return a place in the instance, such as ``destinations[0].name``."""
+    place = ""
+    for key in path:
+        place += f"[{key}]" if isinstance(key, int) else f".{key}"
+    return place.removeprefix(".")
 
 
 def _unknown_key(given: Iterable[str], known: Sequence[str]) -> str:

@@ -26,10 +26,11 @@ Version = microversion_parse.Version
 
 V1_0: Final = Version(1, 0)
 V1_1: Final = Version(1, 1)
+V1_2: Final = Version(1, 2)
 
 #: All versions, oldest first. A request that asks for none always gets the
 #: first. Routes, schemas and keys of a job name the version that added them.
-VERSIONS: Final = (V1_0, V1_1)
+VERSIONS: Final = (V1_0, V1_1, V1_2)
 
 _NAMES: Final = [str(version) for version in VERSIONS]
 

@@ -62,11 +62,14 @@ def _version(conf: cfg.ConfigOpts) -> int:
 
 
 def _purge(conf: cfg.ConfigOpts) -> int:
-    jobs = stores.open_stores(conf).jobs
+    opened = stores.open_stores(conf)
     older_than = datetime.timedelta(days=conf.command.older_than)
     purged = 0
-    while batch := jobs.purge(older_than, conf.command.batch_size):
+    while batch := opened.jobs.purge(older_than, conf.command.batch_size):
         purged += batch
+    # Nothing can be asked of these any more, whatever the age of their jobs.
+    while opened.idempotency_keys.purge(conf.command.batch_size):
+        pass
     print(f"{purged} jobs purged")
     return 0
 

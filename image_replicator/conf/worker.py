@@ -79,6 +79,17 @@ named, and where nothing does there is no limit. Set it where the destination
 or the link to it cannot take more; all workers must have the same.
 """,
     ),
+    cfg.FloatOpt(
+        "background_patience",
+        default=3600.0,
+        min=0.0,
+        help="""
+Seconds that a job of priority ``background`` waits for others to the same
+region; after that it is treated as interactive, so that none waits for ever.
+Lower it where interactive jobs always wait, and background ones must be done
+in time; all workers must have the same.
+""",
+    ),
     cfg.IntOpt(
         "bandwidth_limit",
         default=0,

@@ -53,19 +53,27 @@ class Admissions:
         self._database = database
 
     def within(
-        self, tenant_id: str, at_most: int, write: Callable[[Guard], T]
+        self,
+        tenant_id: str,
+        at_most: int,
+        write: Callable[[Guard], T],
+        more: int = 1,
+        *,
+        rehearsal: bool = False,
     ) -> T:
-        """Write a job, if its tenant may have another active job.
+        """Write jobs, if their tenant may have that many more active jobs.
 
         :param at_most: the most active jobs; 0 for any number.
-        :param write: writes the job; calls the guard that it gets first in its
-            transaction.
+        :param write: writes the jobs; calls the guard that it gets first in
+            its transaction.
+        :param more: the number of active jobs that are written.
+        :param rehearsal: whether the transaction is undone.
         :returns: the result of ``write``.
-        :raises TooManyJobs: if the tenant has that many already.
+        :raises TooManyJobs: if the tenant would have more than it may.
         """
-        if not at_most:
+        if not at_most or not more:
             return write(lambda _connection: None)
-        guard = functools.partial(_admit, tenant_id, at_most)
+        guard = functools.partial(_admit, tenant_id, at_most, more, rehearsal)
         try:
             return write(guard)
         except _UnknownTenant:
@@ -84,16 +92,24 @@ class Admissions:
             return
 
 
-def _admit(tenant_id: str, at_most: int, connection: sa.Connection) -> None:
+def _admit(
+    tenant_id: str,
+    at_most: int,
+    more: int,
+    rehearsal: bool,
+    connection: sa.Connection,
+) -> None:
     counted = connection.execute(
         sa.update(models.Tenant)
         .where(_tenants.id == tenant_id)
         .values(admissions=_tenants.admissions + 1)
     )
-    if not counted.rowcount:
+    # A rehearsal must not leave a row behind.
+    if not counted.rowcount and not rehearsal:
         raise _UnknownTenant(tenant_id)
-    if connection.scalar(_count(tenant_id, at_most)) == at_most:
-        raise exception.TooManyJobs(at_most)
+    active = connection.scalar(_count(tenant_id, at_most)) or 0
+    if active + more > at_most:
+        raise exception.TooManyJobs(at_most, active, more)
 
 
 def _count(tenant_id: str, at_most: int) -> sa.Select[Any]:

@@ -26,6 +26,7 @@ from image_replicator.authority import SealedToken
 from image_replicator.db import database
 from image_replicator.db import errors
 from image_replicator.db import models
+from image_replicator.db import times
 
 _jobs: Final = models.Job.__table__.c
 _authorities: Final = models.Authority.__table__.c
@@ -136,7 +137,7 @@ def _is_needless() -> sa.ColumnElement[bool]:
             _jobs.reserved_image_id.is_(None),
             sa.and_(
                 _authorities.token_expires_at.is_not(None),
-                _authorities.token_expires_at < models.from_now(-_TOKEN_KEPT),
+                _authorities.token_expires_at < times.from_now(-_TOKEN_KEPT),
             ),
         ),
     )

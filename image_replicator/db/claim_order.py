@@ -14,6 +14,9 @@
 
 Each statement makes a few seeks in an index. The statement of the positions
 reads only the head of the queue, however many jobs wait.
+
+The turns of jobs in the background begin at a number that no other turn
+reaches. So the order by turn, which an index has, puts them last.
 """
 
 import functools
@@ -25,9 +28,18 @@ from typing import Final
 import sqlalchemy as sa
 
 from image_replicator.db import models
+from image_replicator.db import times
 from image_replicator.jobs import JobStatus
 
 _jobs: Final = models.Job.__table__.c
+
+#: The tiers of jobs: of those that somebody waits for, and of the others. An
+#: index by tenants needs them, where the turn comes too late.
+INTERACTIVE: Final = 0
+BACKGROUND_TIER: Final = 1
+
+#: The first turn of jobs in the background.
+BACKGROUND: Final = 1 << 40
 
 #: The order: by turn, then the oldest job first.
 _ORDER: Final = (_jobs.turn, _jobs.created_at, _jobs.id)
@@ -36,7 +48,7 @@ _UNOWNED: Final = _jobs.worker_id.is_(None)
 
 #: True of a job that does not wait for its next attempt.
 _DUE: Final = sa.or_(
-    _jobs.retry_at.is_(None), _jobs.retry_at <= models.utcnow()
+    _jobs.retry_at.is_(None), _jobs.retry_at <= times.utcnow()
 )
 
 _REQUESTED: Final = _jobs.status == JobStatus.REPLICATE_REQUESTED
@@ -128,6 +140,9 @@ NEXT_TENANT: Final[sa.Select[Any]] = (
     .limit(1)
 )
 
+#: The same without the copies in the background.
+NEXT_INTERACTIVE_TENANT: Final = NEXT_TENANT.where(_jobs.tier == INTERACTIVE)
+
 
 def next_region(region: str) -> sa.Select[Any]:
     """Return the query of the next region for which copies wait."""
@@ -155,28 +170,33 @@ def slots(region: str, idle: sa.ColumnElement[bool]) -> sa.Select[Any]:
 def _turns() -> sa.Select[Any]:
     there = _jobs.destination_region_id == sa.bindparam("region")
     theirs = (_jobs.source_tenant_id == sa.bindparam("tenant"), there)
+    lowest = sa.bindparam("lowest", type_=sa.BigInteger)
+    of_class = (
+        _jobs.turn >= lowest,
+        _jobs.turn < lowest + sa.literal(BACKGROUND),
+    )
     first = sa.func.min(_jobs.turn)
     last = sa.func.max(_jobs.turn)
     due = (
         sa.select(_jobs.turn)
-        .where(_REQUESTED, there, _UNOWNED, _DUE)
+        .where(_REQUESTED, there, _UNOWNED, _DUE, *of_class)
         .order_by(*_ORDER)
         .limit(1)
     )
     return sa.select(
         sa.select(last)
-        .where(*theirs, _REQUESTED)
+        .where(*theirs, _REQUESTED, *of_class)
         .scalar_subquery()
         .label("last_waiting"),
         sa.select(last)
-        .where(*theirs, _RUNNING)
+        .where(*theirs, _RUNNING, *of_class)
         .scalar_subquery()
         .label("last_running"),
         sa.func.coalesce(
             due.scalar_subquery(),
-            sa.select(last).where(_RUNNING).scalar_subquery(),
-            sa.select(first).where(_REQUESTED).scalar_subquery(),
-            0,
+            sa.select(last).where(_RUNNING, *of_class).scalar_subquery(),
+            sa.select(first).where(_REQUESTED, *of_class).scalar_subquery(),
+            lowest,
         ).label("current"),
     )
 
@@ -184,8 +204,51 @@ def _turns() -> sa.Select[Any]:
 #: The query of the last turns of a tenant's jobs to a region, and of the
 #: current turn there. The current turn is that of the first job that can be
 #: claimed: a job that waits for its next attempt must not hold it back. If no
-#: job can be claimed, it is the last turn that a worker has claimed.
-TURNS: Final = _turns()
+#: job can be claimed, it is the last turn that a worker has claimed. Only the
+#: jobs in the background count, or only the others.
+_TURNS: Final = _turns()
+
+
+def new_turn(
+    connection: sa.Connection, tenant: str, region: str, background: bool
+) -> int:
+    """Return the turn of a tenant's new job.
+
+    It is the current turn in the destination region, or the one after the
+    tenant's last turn there. So a thousand jobs of one tenant do not delay
+    the first job of another.
+
+    :param tenant: the source tenant.
+    :param region: of the destination.
+    :param background: whether the job is to wait in the background.
+    """
+    turns = connection.execute(
+        _TURNS,
+        {
+            "tenant": tenant,
+            "region": region,
+            "lowest": BACKGROUND if background else 0,
+        },
+    ).one()
+    own = (turns.last_waiting, turns.last_running)
+    behind = [last + 1 for last in own if last is not None]
+    turn: int = max([turns.current, *behind])
+    return turn
+
+
+#: The query of the jobs that have waited in the background since a time or
+#: longer.
+PATIENT: Final[sa.Select[Any]] = (
+    sa.select(_jobs.id, _jobs.source_tenant_id, _jobs.destination_region_id)
+    .where(
+        # coalesce() prevents the use of an index on the status, which would
+        # find all jobs that wait.
+        sa.func.coalesce(_jobs.status, "") == JobStatus.REPLICATE_REQUESTED,
+        _jobs.background_since <= sa.bindparam("since", type_=times.TIMESTAMP),
+    )
+    .order_by(_jobs.background_since)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
 
 
 #: The number of jobs at the head of the queue whose position is shown.

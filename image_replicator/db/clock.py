@@ -26,10 +26,10 @@ from oslo_config import cfg
 
 from image_replicator.db import database
 from image_replicator.db import galera
-from image_replicator.db import models
+from image_replicator.db import times
 
 _CLOCK: Final = sa.select(
-    models.utcnow().label("now"),
+    times.utcnow().label("now"),
     sa.literal_column("@@wsrep_node_name", sa.String).label("node"),
 )
 

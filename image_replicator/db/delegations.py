@@ -25,6 +25,7 @@ from image_replicator.authority import Delegation
 from image_replicator.db import database
 from image_replicator.db import errors
 from image_replicator.db import models
+from image_replicator.db import times
 
 _known: Final = models.Delegation.__table__.c
 _authorities: Final = models.Authority.__table__.c
@@ -105,7 +106,7 @@ class Delegations:
                         roles=_digest(delegation.roles),
                         role_names="\n".join(delegation.roles),
                         expires_at=delegation.expires_at,
-                        used_at=models.utcnow(),
+                        used_at=times.utcnow(),
                     )
                 )
         except db_exc.DBDuplicateEntry:
@@ -125,7 +126,7 @@ class Delegations:
         :returns: whether the trust is still known.
         """
         trust = _known.trust_id == delegation.trust_id
-        recent = _known.used_at >= models.from_now(-every)
+        recent = _known.used_at >= times.from_now(-every)
         # Most requests only read.
         if self._database.read(
             sa.select(_known.trust_id).where(trust, recent)
@@ -135,7 +136,7 @@ class Delegations:
             touched = connection.execute(
                 sa.update(models.Delegation)
                 .where(trust)
-                .values(used_at=models.utcnow())
+                .values(used_at=times.utcnow())
             )
             return bool(touched.rowcount)
 
@@ -207,7 +208,7 @@ class Delegations:
 
 
 def _unused(keep: float) -> tuple[sa.ColumnElement[bool], ...]:
-    return (_known.used_at < models.from_now(-keep), _UNNEEDED)
+    return (_known.used_at < times.from_now(-keep), _UNNEEDED)
 
 
 def _digest(roles: Sequence[str]) -> str:

@@ -15,7 +15,9 @@
 import dataclasses
 import datetime
 import functools
+from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
@@ -31,14 +33,18 @@ from image_replicator.db import authorities
 from image_replicator.db import claim_order
 from image_replicator.db import database
 from image_replicator.db import errors
+from image_replicator.db import idempotency
 from image_replicator.db import listing
 from image_replicator.db import models
 from image_replicator.db import statements
+from image_replicator.db import times
 from image_replicator.db import transitions
 from image_replicator.jobs import CANCELABLE
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
 from image_replicator.jobs import NewJob
+from image_replicator.jobs import Present
+from image_replicator.jobs import Priority
 from image_replicator.jobs import RETRYABLE
 
 _jobs: Final = models.Job.__table__.c
@@ -54,9 +60,58 @@ _NEW_RUN: Final = {
     "verification_algorithm": None,
     "verification_source": None,
     "verification_destination": None,
+    "read_region_id": None,
+    "read_image_id": None,
     "started_at": None,
     "finished_at": None,
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Creation:
+    """A job that is to be created.
+
+    :ivar authority: the right with which the copy is made; None for a job
+        without one.
+    :ivar present: the image at the destination that makes the copy needless;
+        the job is over at once.
+    """
+
+    new: NewJob
+    authority: Authority | None = None
+    present: Present | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Once:
+    """A request that is answered once.
+
+    :ivar answer: returns the body of the answer, given the new jobs' ids.
+    """
+
+    key: idempotency.Key
+    answer: Callable[[Sequence[str]], str]
+
+
+def _queued(priority: Priority) -> dict[str, Any]:
+    """Return the columns of a job that begins to wait."""
+    if priority is Priority.BACKGROUND:
+        return {
+            "tier": claim_order.BACKGROUND_TIER,
+            "background_since": times.utcnow(),
+        }
+    return {"tier": claim_order.INTERACTIVE, "background_since": None}
+
+
+def _skipped(present: Present) -> dict[str, Any]:
+    """Return the columns of a job that is over, as the image is there."""
+    return {
+        "status": JobStatus.REPLICATED,
+        "active": None,
+        "turn": 0,
+        "finished_at": times.utcnow(),
+        **statements.skipped(present),
+    }
 
 
 class JobStore:
@@ -80,64 +135,97 @@ class JobStore:
         at_most: int = 0,
         authority: Authority | None = None,
     ) -> str:
-        """Commit a job, which puts it into the queue.
+        """Commit one job; see :meth:`create_all`.
 
+        :returns: the job's id.
+        """
+        (job,) = self.create_all([Creation(new, authority)], at_most)
+        return job.id
+
+    def create_all(
+        self,
+        creations: Sequence[Creation],
+        at_most: int = 0,
+        once: Once | None = None,
+        *,
+        rehearsal: bool = False,
+    ) -> list[Job]:
+        """Commit jobs, which puts them into the queue: all of them, or none.
+
+        :param creations: of one source tenant.
         :param at_most: the most active jobs that the tenant may have; 0 for
             any number. The limit also holds for requests at the same time.
-        :param authority: the right with which the copy is made; None for a
-            job without one.
-        :returns: the job's id.
+        :param once: the request's key, if it has one.
+        :param rehearsal: commit nothing, but raise what would be raised.
+        :returns: the jobs, in the same order.
         :raises DuplicateJob: if a job for the same copy is active.
-        :raises TooManyJobs: if the tenant has that many already.
+        :raises TooManyJobs: if the tenant would have more than that.
+        :raises KeyTaken: if another request has used the key.
         """
-        row = {
-            **dataclasses.asdict(new),
-            "id": uuidutils.generate_uuid(),
-            "status": JobStatus.REPLICATE_REQUESTED,
-            "active": True,
-            "bytes_copied": 0,
-            "turn": self._turn(new),
-            "claim_number": 0,
-            "uncounted_claims": 0,
-            "created_at": models.utcnow(),
-            "updated_at": models.utcnow(),
-        }
-        try:
-            return self._admissions.within(
-                new.source_tenant_id,
-                at_most,
-                lambda guard: self._transitions.create(
-                    row,
-                    guard,
-                    functools.partial(
-                        authorities.add,
-                        job_id=row["id"],
-                        authority=authority,
-                    ),
-                ),
-            ).id
-        except db_exc.DBDuplicateEntry as error:
-            raise exception.DuplicateJob() from error
+        rows = self._new_rows(creations)
+        ids = [row["id"] for row in rows]
+
+        def write(guard: admissions.Guard) -> list[Job]:
+            def begin(connection: sa.Connection) -> None:
+                # The key comes first: a request that is too late must not be
+                # told that the first one's jobs are under way.
+                if once:
+                    answer = once.answer(ids)
+                    idempotency.remember(connection, once.key, answer)
+                guard(connection)
+
+            def end(connection: sa.Connection) -> None:
+                for job_id, creation in zip(ids, creations, strict=True):
+                    authorities.add(connection, job_id, creation.authority)
+
+            return self._transitions.create(
+                rows, begin, end, rehearsal=rehearsal
+            )
+
+        return self._admissions.within(
+            creations[0].new.source_tenant_id,
+            at_most,
+            write,
+            sum(1 for row in rows if row["active"]),
+            rehearsal=rehearsal,
+        )
+
+    def _new_rows(self, creations: Sequence[Creation]) -> list[dict[str, Any]]:
+        """Return the columns of new jobs."""
+        turns: dict[tuple[str, Priority], int] = {}
+        rows = []
+        for creation in creations:
+            new = creation.new
+            row = {
+                **dataclasses.asdict(new),
+                "id": uuidutils.generate_uuid(),
+                "status": JobStatus.REPLICATE_REQUESTED,
+                "active": True,
+                "bytes_copied": 0,
+                "claim_number": 0,
+                "uncounted_claims": 0,
+                "created_at": times.utcnow(),
+                "updated_at": times.utcnow(),
+            }
+            if creation.present:
+                row |= _skipped(creation.present)
+            else:
+                # A tenant's jobs have turns one after the other.
+                kind = (new.destination_region_id, new.priority)
+                turns[kind] = turns.get(kind, self._turn(new) - 1) + 1
+                row |= {"turn": turns[kind], **_queued(new.priority)}
+            rows.append(row)
+        return rows
 
     def _turn(self, job: NewJob) -> int:
-        """Return the turn of a tenant's new job.
-
-        It is the current turn in the destination region, or the one after the
-        tenant's last turn there. So a thousand jobs of one tenant do not delay
-        the first job of another.
-        """
+        """Return the turn of a tenant's new job."""
         with self._database.reader() as connection:
-            turns = connection.execute(
-                claim_order.TURNS,
-                {
-                    "tenant": job.source_tenant_id,
-                    "region": job.destination_region_id,
-                },
-            ).one()
-        own = (turns.last_waiting, turns.last_running)
-        behind = [last + 1 for last in own if last is not None]
-        turn: int = max([turns.current, *behind])
-        return turn
+            return claim_order.new_turn(
+                connection,
+                job.source_tenant_id,
+                job.destination_region_id,
+                job.priority is Priority.BACKGROUND,
+            )
 
     def get(self, job_id: str) -> Job:
         """Return a job.
@@ -199,6 +287,7 @@ class JobStore:
             **_NEW_RUN,
             "active": True,
             "turn": self._turn(job),
+            **_queued(job.priority),
             "uncounted_claims": _jobs.claim_number,
         }
         try:
@@ -254,7 +343,7 @@ class JobStore:
         # It takes two transactions, as one that writes must not begin with a
         # read.
         with self._database.reader() as connection:
-            now = connection.scalars(sa.select(models.utcnow())).one()
+            now = connection.scalars(sa.select(times.utcnow())).one()
             # Only the index on finished_at helps; coalesce() prevents the use
             # of another one.
             purgeable = (

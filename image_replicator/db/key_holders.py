@@ -25,6 +25,7 @@ from oslo_db import exception as db_exc
 from image_replicator.db import database
 from image_replicator.db import errors
 from image_replicator.db import models
+from image_replicator.db import times
 
 _holders: Final = models.KeyHolder.__table__.c
 
@@ -53,7 +54,7 @@ class KeyHolders:
         """
         values = {
             "fingerprints": "\n".join(fingerprints),
-            "seen_at": models.utcnow(),
+            "seen_at": times.utcnow(),
         }
         with self._database.writer() as connection:
             written = connection.execute(
@@ -80,7 +81,7 @@ class KeyHolders:
         with self._database.reader() as connection:
             rows = connection.execute(
                 sa.select(_holders.host, _holders.fingerprints)
-                .where(_holders.seen_at >= models.from_now(-seconds))
+                .where(_holders.seen_at >= times.from_now(-seconds))
                 .order_by(_holders.host)
             )
             return [

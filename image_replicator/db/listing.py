@@ -18,7 +18,10 @@ index, and skips no rows.
 
 import dataclasses
 import functools
+import operator
+from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
@@ -51,18 +54,47 @@ SORT_KEYS: Final = {
 }
 
 
+#: The columns with a time that a listing can be restricted by.
+TIMES: Final = frozenset({"created_at", "updated_at", "finished_at"})
+
+#: The operators of a comparison, with OpenStack's names.
+OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "eq": text.equal,
+    "in": lambda column, values: column.in_(values),
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A condition on a column.
+
+    :ivar operator: one of :data:`OPERATORS`.
+    :ivar value: to compare the column with; several for ``in``.
+    """
+
+    column: str
+    operator: str
+    value: Any
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Page:
     """A request for a page of jobs.
 
     :ivar tenant_id: the source or the destination of the jobs; None for all.
     :ivar filters: columns and the values they must have.
+    :ivar comparisons: further conditions.
     :ivar marker: the last job of the page before.
     """
 
     limit: int
     tenant_id: str | None
     filters: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    comparisons: Sequence[Comparison] = ()
     sort_key: str = "created_at"
     descending: bool = True
     marker: Job | None = None
@@ -70,9 +102,15 @@ class Page:
 
 def query(page: Page) -> tuple[sa.Select[Any], dict[str, Any]]:
     """Return the statement of a page, and its parameters."""
+    compared = [
+        *(Comparison(name, "eq", page.filters[name]) for name in page.filters),
+        *page.comparisons,
+    ]
+    # Pages that differ in this order alone share a statement.
+    compared.sort(key=lambda each: (each.column, each.operator))
     parameters: dict[str, Any] = {
         "limit": page.limit,
-        **{_filter(name): value for name, value in page.filters.items()},
+        **{_value(place): each.value for place, each in enumerate(compared)},
     }
     if page.tenant_id is not None:
         parameters["tenant_id"] = page.tenant_id
@@ -82,7 +120,7 @@ def query(page: Page) -> tuple[sa.Select[Any], dict[str, Any]]:
         parameters["marker_id"] = page.marker.id
     shape = _Shape(
         of_tenant=page.tenant_id is not None,
-        filters=tuple(sorted(page.filters)),
+        compared=tuple((each.column, each.operator) for each in compared),
         sort_key=page.sort_key,
         descending=page.descending,
         behind_marker=page.marker is not None,
@@ -95,15 +133,15 @@ class _Shape:
     """The attributes of a page that change its statement."""
 
     of_tenant: bool
-    filters: tuple[str, ...]
+    compared: tuple[tuple[str, str], ...]
     sort_key: str
     descending: bool
     behind_marker: bool
 
 
-def _filter(name: str) -> str:
-    """Return the name of the parameter that a column must be equal to."""
-    return f"filter_{name}"
+def _value(place: int) -> str:
+    """Return the name of the parameter that a column is compared with."""
+    return f"filter_{place}"
 
 
 #: It is cached, as building such a statement takes longer than running it.
@@ -135,9 +173,12 @@ def _statement(shape: _Shape) -> sa.Select[Any]:
 def _walk(shape: _Shape, statement: sa.Select[Any]) -> sa.Select[Any]:
     """Add the filters, the marker, the order and the limit."""
     key = SORT_KEYS[shape.sort_key]
-    for name in shape.filters:
-        value = sa.bindparam(_filter(name), type_=_jobs[name].type)
-        statement = statement.where(text.equal(_jobs[name], value))
+    for place, (name, operator_name) in enumerate(shape.compared):
+        column = _jobs[name]
+        value = sa.bindparam(
+            _value(place), type_=column.type, expanding=operator_name == "in"
+        )
+        statement = statement.where(OPERATORS[operator_name](column, value))
     if shape.behind_marker:
         statement = statement.where(_behind_marker(key, shape.descending))
     return _ordered(shape, statement, key, _jobs.id)

@@ -13,15 +13,15 @@
 """The tables, as models of SQLAlchemy."""
 
 import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.dialects import mysql
-from sqlalchemy.ext import compiler
-from sqlalchemy.sql import expression
 
 from image_replicator.db import text
+from image_replicator.db import times
+from image_replicator.jobs import IfPresent
+from image_replicator.jobs import Priority
 
 #: Columns of ids and names, as wide as in Keystone and Glance.
 ID = text.Text(64)
@@ -35,74 +35,8 @@ MYSQL_TABLE = {
     "mysql_collate": "utf8mb4_bin",
 }
 
-#: Times with microseconds, which MariaDB leaves out by default.
-TIMESTAMP = sa.DateTime().with_variant(
-    mysql.DATETIME(fsp=6), "mysql", "mariadb"
-)
-
-
-class utcnow(expression.FunctionElement[datetime.datetime]):  # noqa: N801
-    """The time of the database's clock, which all processes share.
-
-    It is naive UTC with the database's precision, at the time of the
-    statement, not of the transaction's begin.
-    """
-
-    type = TIMESTAMP
-    inherit_cache = True
-
-
-@compiler.compiles(utcnow, "mysql", "mariadb")
-def _utcnow_mysql(element: Any, compiler: Any, **kw: Any) -> str:
-    return "UTC_TIMESTAMP(6)"
-
-
-@compiler.compiles(utcnow, "postgresql")
-def _utcnow_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
-    return "timezone('utc', statement_timestamp())"
-
-
-@compiler.compiles(utcnow, "sqlite")
-def _utcnow_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
-    # SQLite's clock has milliseconds; SQLAlchemy expects six digits.
-    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
-
-
-class from_now(expression.FunctionElement[datetime.datetime]):  # noqa: N801
-    """A time in the future, by the database's clock.
-
-    :param seconds: until then.
-    """
-
-    type = TIMESTAMP
-    inherit_cache = True
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(sa.literal(seconds, sa.Float))
-
-
-@compiler.compiles(from_now, "mysql", "mariadb")
-def _from_now_mysql(element: Any, compiler: Any, **kw: Any) -> str:
-    seconds = compiler.process(element.clauses, **kw)
-    return f"UTC_TIMESTAMP(6) + INTERVAL ({seconds}) * 1000000 MICROSECOND"
-
-
-@compiler.compiles(from_now, "postgresql")
-def _from_now_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
-    seconds = compiler.process(element.clauses, **kw)
-    return (
-        "timezone('utc', statement_timestamp()) + "
-        f"make_interval(secs => {seconds})"
-    )
-
-
-@compiler.compiles(from_now, "sqlite")
-def _from_now_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
-    seconds = compiler.process(element.clauses, **kw)
-    return (
-        "strftime('%Y-%m-%d %H:%M:%f000', 'now', "
-        f"printf('%+.3f seconds', {seconds}))"
-    )
+#: Text beyond the 65,535 bytes of MariaDB's TEXT.
+LONG_TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 
 
 class Base(orm.DeclarativeBase):
@@ -168,6 +102,19 @@ class Job(Base):
             "created_at",
             "id",
         ),
+        # The same, as it can leave out the jobs in the background.
+        sa.Index(
+            "ix_jobs_tier_queue",
+            "status",
+            "destination_region_id",
+            "tier",
+            "source_tenant_id",
+            "turn",
+            "created_at",
+            "id",
+        ),
+        # Finds the jobs that have waited in the background for long.
+        sa.Index("ix_jobs_background", "background_since"),
         # Two copies never have one slot of a region; NULLs are distinct.
         sa.Index(
             "uniq_jobs_region_slot",
@@ -208,6 +155,24 @@ class Job(Base):
         sa.BigInteger, server_default="0"
     )
     slot: orm.Mapped[int | None] = orm.mapped_column(sa.Integer)
+    # The release before inserts none of the next four.
+    tier: orm.Mapped[int] = orm.mapped_column(
+        sa.SmallInteger, server_default="0"
+    )
+    priority: orm.Mapped[str] = orm.mapped_column(
+        text.Text(16), server_default=Priority.INTERACTIVE
+    )
+    if_present: orm.Mapped[str] = orm.mapped_column(
+        text.Text(16), server_default=IfPresent.COPY
+    )
+    skipped: orm.Mapped[bool] = orm.mapped_column(
+        sa.Boolean, server_default=sa.false()
+    )
+    background_since: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
+        times.TIMESTAMP
+    )
+    read_region_id: orm.Mapped[str | None] = orm.mapped_column(NAME)
+    read_image_id: orm.Mapped[str | None] = orm.mapped_column(text.Text(36))
     worker_id: orm.Mapped[str | None] = orm.mapped_column(NAME)
     # The columns keep their old names for the release before.
     claim_number: orm.Mapped[int] = orm.mapped_column(
@@ -220,10 +185,10 @@ class Job(Base):
         server_default="0",
     )
     lease_expires_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
-        TIMESTAMP
+        times.TIMESTAMP
     )
     retry_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
-        TIMESTAMP
+        times.TIMESTAMP
     )
     error_code: orm.Mapped[str | None] = orm.mapped_column(text.Text(64))
     error_message: orm.Mapped[str | None] = orm.mapped_column(text.Message)
@@ -231,13 +196,42 @@ class Job(Base):
     verification_source: orm.Mapped[str | None] = orm.mapped_column(NAME)
     verification_destination: orm.Mapped[str | None] = orm.mapped_column(NAME)
     request_id: orm.Mapped[str] = orm.mapped_column(ID)
-    created_at: orm.Mapped[datetime.datetime] = orm.mapped_column(TIMESTAMP)
-    updated_at: orm.Mapped[datetime.datetime] = orm.mapped_column(TIMESTAMP)
+    created_at: orm.Mapped[datetime.datetime] = orm.mapped_column(
+        times.TIMESTAMP
+    )
+    updated_at: orm.Mapped[datetime.datetime] = orm.mapped_column(
+        times.TIMESTAMP
+    )
     started_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
-        TIMESTAMP
+        times.TIMESTAMP
     )
     finished_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
-        TIMESTAMP
+        times.TIMESTAMP
+    )
+
+
+class IdempotencyKey(Base):
+    """The table of requests that are answered once.
+
+    See :class:`image_replicator.db.idempotency.Key`.
+
+    :ivar digest: of the request.
+    :ivar answer: the body of the first answer.
+    """
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (
+        # Finds the old ones.
+        sa.Index("ix_idempotency_keys_created", "created_at"),
+        MYSQL_TABLE,
+    )
+
+    project_id: orm.Mapped[str] = orm.mapped_column(ID, primary_key=True)
+    key: orm.Mapped[str] = orm.mapped_column(NAME, primary_key=True)
+    digest: orm.Mapped[str] = orm.mapped_column(ID)
+    answer: orm.Mapped[str] = orm.mapped_column(LONG_TEXT)
+    created_at: orm.Mapped[datetime.datetime] = orm.mapped_column(
+        times.TIMESTAMP
     )
 
 
@@ -263,9 +257,9 @@ class Delegation(Base):
     roles: orm.Mapped[str] = orm.mapped_column(ID)
     role_names: orm.Mapped[str] = orm.mapped_column(text.Message)
     expires_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
-        TIMESTAMP
+        times.TIMESTAMP
     )
-    used_at: orm.Mapped[datetime.datetime] = orm.mapped_column(TIMESTAMP)
+    used_at: orm.Mapped[datetime.datetime] = orm.mapped_column(times.TIMESTAMP)
 
 
 class Authority(Base):
@@ -292,7 +286,7 @@ class Authority(Base):
     destination_trust_id: orm.Mapped[str | None] = orm.mapped_column(ID)
     sealed_token: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
     token_expires_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
-        TIMESTAMP
+        times.TIMESTAMP
     )
 
 
@@ -307,7 +301,7 @@ class KeyHolder(Base):
 
     host: orm.Mapped[str] = orm.mapped_column(NAME, primary_key=True)
     fingerprints: orm.Mapped[str] = orm.mapped_column(text.Message)
-    seen_at: orm.Mapped[datetime.datetime] = orm.mapped_column(TIMESTAMP)
+    seen_at: orm.Mapped[datetime.datetime] = orm.mapped_column(times.TIMESTAMP)
 
 
 class Tenant(Base):
@@ -340,5 +334,7 @@ class Worker(Base):
     destination_regions: orm.Mapped[str | None] = orm.mapped_column(
         text.Message
     )
-    started_at: orm.Mapped[datetime.datetime] = orm.mapped_column(TIMESTAMP)
-    seen_at: orm.Mapped[datetime.datetime] = orm.mapped_column(TIMESTAMP)
+    started_at: orm.Mapped[datetime.datetime] = orm.mapped_column(
+        times.TIMESTAMP
+    )
+    seen_at: orm.Mapped[datetime.datetime] = orm.mapped_column(times.TIMESTAMP)

@@ -25,12 +25,14 @@ from image_replicator.db import database
 from image_replicator.db import errors
 from image_replicator.db import models
 from image_replicator.db import statements
+from image_replicator.db import times
 from image_replicator.db import transitions
 from image_replicator.errors import ErrorCode
 from image_replicator.jobs import ACTIVE
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
+from image_replicator.jobs import Present
 from image_replicator.jobs import Verification
 
 _jobs: Final = models.Job.__table__.c
@@ -70,8 +72,17 @@ class OwnedJobs:
 
     @errors.retry_on_deadlock
     def reserve_image(self, claim: Claim, image_id: str) -> None:
-        """Commit the id of the destination's image, before it is created."""
-        self._set(claim, reserved_image_id=image_id, bytes_copied=0)
+        """Commit the id of the destination's image, before it is created.
+
+        The bytes for it are read from the source image.
+        """
+        self._set(
+            claim,
+            reserved_image_id=image_id,
+            bytes_copied=0,
+            read_region_id=_jobs.source_region_id,
+            read_image_id=_jobs.source_image_id,
+        )
 
     @errors.retry_on_deadlock
     def image_created(self, claim: Claim, image_id: str) -> None:
@@ -96,7 +107,7 @@ class OwnedJobs:
         :returns: ``replicating``, ``cancel_requested`` when the user wants
             it to stop, or ``canceling``.
         """
-        lease = models.from_now(self._lease_time)
+        lease = times.from_now(self._lease_time)
         with self._database.writer() as connection:
             if statements.update(
                 connection,
@@ -115,7 +126,7 @@ class OwnedJobs:
 
         :returns: the job's status.
         """
-        self._set(claim, lease_expires_at=models.from_now(self._lease_time))
+        self._set(claim, lease_expires_at=times.from_now(self._lease_time))
         return self.get(claim).status
 
     def finish(
@@ -136,9 +147,16 @@ class OwnedJobs:
             bytes_copied=bytes_copied,
             bytes_per_second=bytes_per_second,
             reserved_image_id=None,
-            verification_algorithm=verification.algorithm,
-            verification_source=verification.source,
-            verification_destination=verification.destination,
+            **statements.verified(verification),
+        )
+
+    def skip(self, claim: Claim, present: Present) -> None:
+        """End the job: the destination has an image with the data already."""
+        self._change(
+            claim,
+            JobStatus.REPLICATING,
+            JobStatus.REPLICATED,
+            **statements.skipped(present),
         )
 
     def fail(self, claim: Claim, code: ErrorCode, message: str) -> None:
@@ -163,7 +181,7 @@ class OwnedJobs:
         """
         self._requeue(
             claim,
-            retry_at=models.from_now(seconds),
+            retry_at=times.from_now(seconds),
             error_code=code.word,
             error_message=message,
         )
@@ -192,7 +210,7 @@ class OwnedJobs:
         :param seconds: until then.
         """
         self._set(
-            claim, retry_at=models.from_now(seconds), **statements.UNOWNED
+            claim, retry_at=times.from_now(seconds), **statements.UNOWNED
         )
 
     def finish_cancel(self, claim: Claim) -> None:

@@ -22,9 +22,14 @@ from image_replicator import exception
 from image_replicator.db import listing
 from image_replicator.db import models
 from image_replicator.db import text
+from image_replicator.db import times
 from image_replicator.jobs import Claim
+from image_replicator.jobs import IfPresent
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
+from image_replicator.jobs import Present
+from image_replicator.jobs import Priority
+from image_replicator.jobs import Verification
 
 _jobs: Final = models.Job.__table__.c
 
@@ -46,6 +51,24 @@ NOTHING_COPIED: Final[dict[str, Any]] = {
 }
 
 
+def verified(verification: Verification) -> dict[str, Any]:
+    """Return the columns of the hashes."""
+    return {
+        "verification_algorithm": verification.algorithm,
+        "verification_source": verification.source,
+        "verification_destination": verification.destination,
+    }
+
+
+def skipped(present: Present) -> dict[str, Any]:
+    """Return the columns of a job whose image is at the destination."""
+    return {
+        "skipped": True,
+        "destination_image_id": present.image_id,
+        **verified(present.verification),
+    }
+
+
 def update(
     connection: sa.Connection, *where: sa.ColumnElement[bool], **values: Any
 ) -> bool:
@@ -53,7 +76,7 @@ def update(
     written = connection.execute(
         sa.update(models.Job)
         .where(*where)
-        .values(updated_at=models.utcnow(), **values)
+        .values(updated_at=times.utcnow(), **values)
     )
     return bool(written.rowcount)
 
@@ -96,4 +119,6 @@ def job(row: sa.Row[Any]) -> Job:
     """Return the job of a row with :data:`listing.COLUMNS`."""
     values = dict(row._mapping)
     values["status"] = JobStatus(values["status"])
+    values["priority"] = Priority(values["priority"])
+    values["if_present"] = IfPresent(values["if_present"])
     return Job(**values)

@@ -20,6 +20,7 @@ from image_replicator import events
 from image_replicator.db import authorities
 from image_replicator.db import database
 from image_replicator.db import delegations
+from image_replicator.db import idempotency
 from image_replicator.db import jobs
 from image_replicator.db import key_holders
 from image_replicator.db import leftovers
@@ -39,6 +40,7 @@ class Stores:
     :ivar delegations: the trusts that users gave us.
     :ivar authorities: the rights with which jobs are done.
     :ivar key_holders: the nodes that have sealing keys.
+    :ivar idempotency_keys: the requests that are answered once.
     :ivar workers: the list of workers, for operators.
     """
 
@@ -50,6 +52,7 @@ class Stores:
     delegations: delegations.Delegations
     authorities: authorities.Authorities
     key_holders: key_holders.KeyHolders
+    idempotency_keys: idempotency.IdempotencyKeys
     workers: workers.WorkerRegistry
 
 
@@ -77,5 +80,6 @@ def open_stores(
         delegations=delegations.Delegations(opened),
         authorities=authorities.Authorities(opened),
         key_holders=key_holders.KeyHolders(opened),
+        idempotency_keys=idempotency.IdempotencyKeys(opened),
         workers=workers.WorkerRegistry(opened),
     )

@@ -21,18 +21,22 @@ status before the change is always known.
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import Final
 
 import sqlalchemy as sa
+from oslo_db import exception as db_exc
 
 from image_replicator import events
+from image_replicator import exception
 from image_replicator.db import admissions
 from image_replicator.db import authorities
 from image_replicator.db import database
 from image_replicator.db import errors
 from image_replicator.db import models
 from image_replicator.db import statements
+from image_replicator.db import times
 from image_replicator.jobs import ACTIVE
 from image_replicator.jobs import FINAL
 from image_replicator.jobs import Job
@@ -43,6 +47,17 @@ _jobs: Final = models.Job.__table__.c
 
 #: A part of a transaction.
 Step = Callable[[sa.Connection], None]
+
+
+class _Rehearsed(Exception):
+    """The transaction has come to its end, and is undone.
+
+    :param jobs: as they would be.
+    """
+
+    def __init__(self, jobs: list[Job]) -> None:
+        super().__init__()
+        self.jobs = jobs
 
 
 class Transitions:
@@ -56,21 +71,28 @@ class Transitions:
 
     def create(
         self,
-        row: Mapping[str, Any],
+        rows: Sequence[Mapping[str, Any]],
         guard: admissions.Guard | None = None,
         also: Step | None = None,
-    ) -> Job:
-        """Insert a job.
+        *,
+        rehearsal: bool = False,
+    ) -> list[Job]:
+        """Insert jobs: all, or none if one of them is refused.
 
-        :param row: its columns.
-        :param guard: may refuse the job; called first in the transaction.
-        :param also: writes what belongs to the job; called last in the
+        :param rows: the columns of each.
+        :param guard: may refuse the jobs; called first in the transaction.
+        :param also: writes what belongs to the jobs; called last in the
             transaction.
-        :raises DBDuplicateEntry: if a job for the same copy is active.
+        :param rehearsal: undo the transaction, and publish nothing.
+        :raises DuplicateJob: if a job for the same copy is active.
         """
-        job = self._insert(row, guard, also)
-        self._publish(job, None)
-        return job
+        try:
+            jobs = self._insert(rows, guard, also, rehearsal)
+        except _Rehearsed as end:
+            return end.jobs
+        for job in jobs:
+            self._publish(job, None)
+        return jobs
 
     def change(
         self,
@@ -107,17 +129,22 @@ class Transitions:
     @errors.retry_on_deadlock
     def _insert(
         self,
-        row: Mapping[str, Any],
+        rows: Sequence[Mapping[str, Any]],
         guard: admissions.Guard | None,
         also: Step | None,
-    ) -> Job:
+        rehearsal: bool,
+    ) -> list[Job]:
         with self._database.writer() as connection:
             if guard:
                 guard(connection)
-            connection.execute(sa.insert(models.Job).values(row))
+            for place, row in enumerate(rows):
+                _insert_job(connection, row, place)
             if also:
                 also(connection)
-            return statements.get(connection, row["id"])
+            jobs = [statements.get(connection, row["id"]) for row in rows]
+            if rehearsal:
+                raise _Rehearsed(jobs)
+            return jobs
 
     @errors.retry_on_deadlock
     def _update(
@@ -141,6 +168,19 @@ class Transitions:
             return job
 
 
+def _insert_job(
+    connection: sa.Connection, row: Mapping[str, Any], place: int
+) -> None:
+    """Insert a job.
+
+    :raises DuplicateJob: if a job for the same copy is active.
+    """
+    try:
+        connection.execute(sa.insert(models.Job).values(row))
+    except db_exc.DBDuplicateEntry as error:
+        raise exception.DuplicateJob(place) from error
+
+
 def _exists(old: JobStatus, new: JobStatus) -> bool:
     """Tell whether a change is allowed; an active job may change its owner."""
     return new in TRANSITIONS[old] or (old is new and new in ACTIVE)
@@ -152,7 +192,8 @@ def _implied(new: JobStatus) -> dict[str, Any]:
     if new in FINAL:
         values |= {
             "active": None,
-            "finished_at": models.utcnow(),
+            "background_since": None,
+            "finished_at": times.utcnow(),
             "lease_expires_at": None,
         }
     if new not in statements.COPYING:

@@ -31,6 +31,7 @@ from image_replicator.db import errors
 from image_replicator.db import models
 from image_replicator.db import slots
 from image_replicator.db import statements
+from image_replicator.db import times
 from image_replicator.db import transitions
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
@@ -120,20 +121,28 @@ class WorkQueue:
     ) -> sa.Row[Any] | None:
         """Return the first copy to a region of a tenant not passed by.
 
-        The search begins at a random tenant, so that no tenant is always the
+        A copy in the background is returned only if there is no other. The
+        search begins at a random tenant, so that no tenant is always the
         first.
         """
-        for tenant in (uuidutils.generate_uuid(dashed=False), ""):
-            while row := self._next_tenant(region, tenant):
-                if row.source_tenant_id not in passed_by:
-                    return row
-                tenant = row.source_tenant_id
+        start = uuidutils.generate_uuid(dashed=False)
+        for statement in (
+            claim_order.NEXT_INTERACTIVE_TENANT,
+            claim_order.NEXT_TENANT,
+        ):
+            for tenant in (start, ""):
+                while row := self._next_tenant(statement, region, tenant):
+                    if row.source_tenant_id not in passed_by:
+                        return row
+                    tenant = row.source_tenant_id
         return None
 
-    def _next_tenant(self, region: str, tenant: str) -> sa.Row[Any] | None:
+    def _next_tenant(
+        self, statement: sa.Select[Any], region: str, tenant: str
+    ) -> sa.Row[Any] | None:
         with self._database.reader() as connection:
             return connection.execute(
-                claim_order.NEXT_TENANT, {"region": region, "tenant": tenant}
+                statement, {"region": region, "tenant": tenant}
             ).one_or_none()
 
     def _claim_copy(
@@ -144,7 +153,7 @@ class WorkQueue:
                 worker_id,
                 row,
                 JobStatus.REPLICATING,
-                started_at=sa.func.coalesce(_jobs.started_at, models.utcnow()),
+                started_at=sa.func.coalesce(_jobs.started_at, times.utcnow()),
                 slot=self._slots.free_slot(row.destination_region_id),
                 error_code=None,
                 error_message=None,
@@ -193,7 +202,7 @@ class WorkQueue:
             worker_id=worker_id,
             # This number tells the claim from all earlier ones.
             claim_number=_jobs.claim_number + 1,
-            lease_expires_at=models.from_now(self._lease_time),
+            lease_expires_at=times.from_now(self._lease_time),
             retry_at=None,
             **values,
         )
@@ -202,6 +211,54 @@ class WorkQueue:
         return job, Claim(
             job_id=job.id, worker_id=worker_id, claim_number=job.claim_number
         )
+
+    def promote(self, patience: float, limit: int) -> int:
+        """Let jobs that have waited in the background for long go on.
+
+        Each gets the turn that it would get as a new interactive job, so that
+        the other tenants' jobs are not delayed by many of one tenant's.
+
+        :param patience: seconds that a job waits in the background.
+        :param limit: the most jobs to look at.
+        :returns: the number of jobs that it found; 0 if there is none.
+        """
+        with self._database.reader() as connection:
+            # The time is read first, as an expression keeps some databases
+            # from the index.
+            since = connection.scalars(
+                sa.select(times.from_now(-patience))
+            ).one()
+            found = connection.execute(
+                claim_order.PATIENT, {"since": since, "limit": limit}
+            ).all()
+        for row in found:
+            self._promote(row)
+        return len(found)
+
+    @errors.retry_on_deadlock
+    def _promote(self, row: sa.Row[Any]) -> None:
+        with self._database.reader() as connection:
+            turn = claim_order.new_turn(
+                connection,
+                row.source_tenant_id,
+                row.destination_region_id,
+                background=False,
+            )
+        with self._database.writer() as connection:
+            # A worker may have claimed the job, or promoted it, since.
+            connection.execute(
+                sa.update(models.Job)
+                .where(
+                    _jobs.id == row.id,
+                    _jobs.status == JobStatus.REPLICATE_REQUESTED,
+                    _jobs.background_since.is_not(None),
+                )
+                .values(
+                    turn=turn,
+                    tier=claim_order.INTERACTIVE,
+                    background_since=None,
+                )
+            )
 
     def release_expired(
         self, worker_id: str, owned: Collection[str]
@@ -216,7 +273,7 @@ class WorkQueue:
         :returns: the claims that were ended.
         """
         expired = sa.and_(
-            _jobs.lease_expires_at < models.utcnow(),
+            _jobs.lease_expires_at < times.utcnow(),
             sa.or_(_jobs.worker_id != worker_id, _jobs.id.not_in(owned)),
         )
         with self._database.reader() as connection:

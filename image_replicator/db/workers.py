@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from image_replicator.db import database
 from image_replicator.db import errors
 from image_replicator.db import models
+from image_replicator.db import times
 from image_replicator.jobs import ACTIVE
 from image_replicator.jobs import JobStatus
 from image_replicator.jobs import RegisteredWorker
@@ -62,13 +63,13 @@ class WorkerRegistry:
             seen = connection.execute(
                 sa.update(models.Worker)
                 .where(models.Worker.id == worker.id)
-                .values(seen_at=models.utcnow())
+                .values(seen_at=times.utcnow())
             )
             if not seen.rowcount:
                 connection.execute(
                     sa.insert(models.Worker).values(
-                        started_at=models.utcnow(),
-                        seen_at=models.utcnow(),
+                        started_at=times.utcnow(),
+                        seen_at=times.utcnow(),
                         **dataclasses.asdict(worker),
                     )
                 )
@@ -84,7 +85,7 @@ class WorkerRegistry:
     @errors.retry_on_deadlock
     def forget_silent(self, seconds: float) -> None:
         """Remove the workers that gave no sign of life for some seconds."""
-        silent = models.Worker.seen_at < models.from_now(-seconds)
+        silent = models.Worker.seen_at < times.from_now(-seconds)
         # There is rarely one, and a SELECT first locks no row of a live
         # worker.
         with self._database.reader() as connection:
@@ -102,7 +103,7 @@ class WorkerRegistry:
     def list(self) -> list[ListedWorker]:
         """Return all workers, sorted by id."""
         with self._database.reader() as connection:
-            now = connection.scalars(sa.select(models.utcnow())).one()
+            now = connection.scalars(sa.select(times.utcnow())).one()
             rows = connection.execute(
                 sa.select(_workers).order_by(models.Worker.id)
             ).all()

@@ -12,9 +12,8 @@
 
 """The source image, as the caller of the API may see it.
 
-:class:`SourceImages` asks an image service in one of two ways: the Glance that
-the extension wraps, in the same process, or, if the API is a service of
-its own, a region's endpoint over HTTP.
+An image service is asked in one of two ways: the Glance that the extension
+wraps, in the same process, or a region's endpoint over HTTP.
 """
 
 import dataclasses
@@ -170,7 +169,11 @@ def _image(body: bytes, image_id: str) -> images.Image:
     return image
 
 
-def ask_wrapped(app: Any, environ: Mapping[str, Any], request_id: str) -> Ask:
+def ask_wrapped(
+    app: Any,
+    environ: Mapping[str, Any],
+    context: ir_context.RequestContext,
+) -> Ask:
     """Ask the Glance that the extension wraps, in this process.
 
     Glance's own policy applies. No network is used, so a server with a single
@@ -178,6 +181,7 @@ def ask_wrapped(app: Any, environ: Mapping[str, Any], request_id: str) -> Ask:
 
     :param app: the rest of Glance's pipeline.
     :param environ: the caller's; only its identity is passed on.
+    :param context: the caller, in the token's project or in another.
     """
 
     def ask(path: str, headers: Mapping[str, str], max_body: int) -> Reply:
@@ -188,10 +192,12 @@ def ask_wrapped(app: Any, environ: Mapping[str, Any], request_id: str) -> Ask:
             for key, value in environ.items()
             if key.startswith(_IDENTITY_HEADERS)
         }
+        if context.project_id != caller.get("HTTP_X_PROJECT_ID"):
+            caller = _identity_of(context)
         request = webob.Request.blank(
             path, environ=caller, headers=dict(headers)
         )
-        request.headers["X-Openstack-Request-Id"] = request_id
+        request.headers["X-Openstack-Request-Id"] = context.request_id
         status, _headers, body = request.call_application(app)
         try:
             return Reply(
@@ -205,16 +211,34 @@ def ask_wrapped(app: Any, environ: Mapping[str, Any], request_id: str) -> Ask:
     return ask
 
 
+def _identity_of(context: ir_context.RequestContext) -> dict[str, str]:
+    """Return the identity that auth_token would add for a rescoped token."""
+    return {
+        "HTTP_X_AUTH_TOKEN": context.auth_token or "",
+        "HTTP_X_IDENTITY_STATUS": "Confirmed",
+        "HTTP_X_USER_ID": context.user_id or "",
+        "HTTP_X_PROJECT_ID": context.project_id or "",
+        "HTTP_X_ROLES": ",".join(context.roles),
+    }
+
+
 def ask_remote(
     session: ksa_session.Session,
     catalogue: ir_catalogue.Catalogue,
     region: str,
     context: ir_context.RequestContext,
+    timeout: float | None = None,
 ) -> Ask:
     """Ask the image service of a region over HTTP, with the caller's token.
 
     :param session: for its connections; its credentials are not used.
+    :param timeout: seconds to wait for an answer; None for the session's.
     """
+    options = (
+        images.STREAM
+        if timeout is None
+        else {**images.STREAM, "timeout": timeout}
+    )
 
     def ask(path: str, headers: Mapping[str, str], max_body: int) -> Reply:
         identity_headers = {
@@ -226,7 +250,7 @@ def ask_remote(
                 catalogue.image_url(region) + path,
                 headers={**headers, **identity_headers},
                 authenticated=False,
-                **images.STREAM,
+                **options,
             ) as reply:
                 _check_service(reply, region)
                 return Reply(

@@ -14,6 +14,8 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -25,9 +27,11 @@ import requests
 
 from image_replicator import exception
 from image_replicator import images
+from image_replicator import jobs
 from image_replicator.errors import Kind
 from image_replicator.images import answers
 from image_replicator.images import download
+from image_replicator.images import present
 from image_replicator.images import service as image_service
 from image_replicator.images.answers import Request
 
@@ -130,6 +134,24 @@ class ImageClient:
             for image in self._pages("/v2/images?" + parse.urlencode(query)):
                 if image["status"] != _DELETED:
                     yield image
+
+    def find_present(
+        self,
+        image: images.Image,
+        tenant_id: str,
+        name: str | None,
+        is_unfinished: Callable[[Iterable[str]], bool],
+    ) -> jobs.Present | None:
+        """Return a tenant's image with the data of a source image, if any.
+
+        The parameters are those of :func:`present.find`.
+        """
+        path = present.path(image, tenant_id)
+        if path is None:
+            return None
+        return present.find(
+            self._pages(path), image, tenant_id, name, is_unfinished
+        )
 
     def _pages(self, path: str | None) -> Iterator[images.Image]:
         while path:

@@ -136,12 +136,23 @@ class Attempts:
         if attempt > self._retries.max_attempts:
             return _EXHAUSTED
         ended = _run(copy)
-        if copy.access:
-            self._access.forget_trusts_gone(copy.access)
+        self._forget_trusts_gone(copy)
         if isinstance(ended, outcome.Failed):
             seconds = self._retries.seconds_to_wait(ended.code, attempt)
             return dataclasses.replace(ended, retry_in=seconds)
         return ended
+
+    def _forget_trusts_gone(self, copy: transfer.Transfer) -> None:
+        """Forget the trusts that the copy found to be gone.
+
+        A failure is logged: the next copy finds the same, and how this one
+        ended must be written.
+        """
+        try:
+            if copy.access:
+                self._access.forget_trusts_gone(copy.access)
+        except Exception:
+            LOG.exception("Job %s: its trusts stay known", copy.job.id)
 
     def close(self, copy: transfer.Transfer) -> None:
         """Take back what a copy that has ended was given."""

@@ -34,6 +34,7 @@ from image_replicator.worker import retry
 from image_replicator.worker.outcome import Failed
 from image_replicator.worker.outcome import Outcome
 from image_replicator.worker.outcome import Replicated
+from image_replicator.worker.outcome import Skipped
 from image_replicator.worker.outcome import StopReason
 
 LOG = logging.getLogger(__name__)
@@ -98,6 +99,8 @@ class Finalizer:
                 self._owned.finish(
                     claim, job.image_size, bytes_per_second, verification
                 )
+            case Skipped(present):
+                self._owned.skip(claim, present)
             case StopReason.CANCELED:
                 self._cancel(job, claim)
             case StopReason.SHUTDOWN:

@@ -16,6 +16,7 @@ import dataclasses
 import enum
 
 from image_replicator.errors import ErrorCode
+from image_replicator.jobs import Present
 from image_replicator.jobs import Verification
 
 
@@ -29,6 +30,13 @@ class Replicated:
 
     verification: Verification
     bytes_per_second: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """No copy was made, as the destination has the data already."""
+
+    present: Present
 
 
 class StopReason(enum.StrEnum):
@@ -54,4 +62,4 @@ class Failed:
     retry_in: float | None = None
 
 
-Outcome = Replicated | StopReason | Failed
+Outcome = Replicated | Skipped | StopReason | Failed

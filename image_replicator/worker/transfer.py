@@ -31,6 +31,7 @@ from oslo_utils import uuidutils
 
 from image_replicator import exception
 from image_replicator import images
+from image_replicator import jobs
 from image_replicator import metadata
 from image_replicator.db import owned_jobs
 from image_replicator.errors import ErrorCode
@@ -101,6 +102,7 @@ class Transfer:
         self.job = job
         self.claim = claim
         self._owned = owned
+        self._earlier_image_id = job.reserved_image_id
         self._database = database
         self._open_access = open_access
         self._proof: proof.Proof | None = None
@@ -142,8 +144,8 @@ class Transfer:
             self._released = True
         return self.connections
 
-    def run(self) -> outcome.Replicated:
-        """Copy the image.
+    def run(self) -> outcome.Replicated | outcome.Skipped:
+        """Copy the image, unless the job wants that one is not copied twice.
 
         When it returns, the destination's image is complete, verified and as
         protected as the source's. The job's status is not changed yet.
@@ -182,8 +184,12 @@ class Transfer:
     ) -> exception.TransferError:
         return self._proof.explained(error) if self._proof else error
 
-    def _copy(self, right: proof.Proof) -> outcome.Replicated:
+    def _copy(
+        self, right: proof.Proof
+    ) -> outcome.Replicated | outcome.Skipped:
         image = right.begin()
+        if present := self._present(image):
+            return outcome.Skipped(present)
         carried = self._carried(image)
         source = verification.SourceData(image, again=self.job.attempts > 1)
         data = self._stream = self._new_stream(
@@ -216,6 +222,21 @@ class Transfer:
             round(image["size"] / seconds) if image["size"] else None,
         )
 
+    def _present(self, image: images.Image) -> jobs.Present | None:
+        """Return the image that makes the copy needless, if there is one."""
+        if self.job.if_present is not jobs.IfPresent.SKIP:
+            return None
+        # The image of an earlier attempt must not be taken for one of the
+        # tenant's.
+        self._remove_earlier_image()
+        self._check_stop()
+        return self._destination.find_present(
+            image,
+            self.job.destination_tenant_id,
+            self.job.destination_image_name,
+            metadata.is_marked,
+        )
+
     def _carried(self, image: images.Image) -> images.Image:
         """Return the properties that the copy gets."""
         try:
@@ -228,8 +249,7 @@ class Transfer:
     def _prepare_destination(self, carried: images.Image) -> str:
         """Commit the image's id, then create the image without data."""
         self._check_stop()
-        if self.job.reserved_image_id:
-            self._remove_earlier_image(self.job.reserved_image_id)
+        self._remove_earlier_image()
         image_id = uuidutils.generate_uuid()
         self._call(self._owned.reserve_image, self.claim, image_id)
         self._create(self._new_image(carried, image_id))
@@ -251,13 +271,16 @@ class Transfer:
             image["name"] = self.job.destination_image_name
         return image
 
-    def _remove_earlier_image(self, image_id: str) -> None:
+    def _remove_earlier_image(self) -> None:
         """Remove the image that an earlier attempt could not remove.
 
         It is not completed instead, even if it has all its data: the worker
         that lost the job may be about to delete it, and may have been halted
         since. Only an id that no other attempt knows is safe from that.
         """
+        image_id = self._earlier_image_id
+        if image_id is None:
+            return
         try:
             self._destination.remove(
                 image_id, exists=self.job.destination_image_id is not None
@@ -269,6 +292,7 @@ class Transfer:
                 f"{error.message}",
             ) from error
         self._call(self._owned.image_removed, self.claim)
+        self._earlier_image_id = None
 
     def _create(self, image: images.Image) -> None:
         try:

@@ -54,6 +54,7 @@ from image_replicator.worker import duty
 from image_replicator.worker import finalize
 from image_replicator.worker import heartbeat
 from image_replicator.worker import outcome
+from image_replicator.worker import promotion
 from image_replicator.worker import reaper
 from image_replicator.worker import registration
 from image_replicator.worker import running
@@ -117,7 +118,12 @@ class Worker:
             self._finalizer.remove_leftover,
             conf.worker.retry_max_delay,
         )
-        self._rights_duties = self._new_rights_duties()
+        self._duties = (
+            *self._new_rights_duties(),
+            promotion.Promotion(
+                stores.queue, self._database, conf.worker.background_patience
+            ).run,
+        )
         self._clock_check = clock_check.ClockCheck(
             functools.partial(db_clock.read, stores.database),
             self._database,
@@ -239,7 +245,7 @@ class Worker:
         with contextlib.suppress(db_exc.DBError):
             duty.run_duty(self._cancel_unowned)
             duty.run_duty(self._sweeper.run)
-            for run in self._rights_duties:
+            for run in self._duties:
                 duty.run_duty(run)
             duty.run_duty(self._clock_check.run)
 

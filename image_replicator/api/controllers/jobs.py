@@ -30,13 +30,17 @@ from image_replicator import jobs
 from image_replicator import policy
 from image_replicator.api import admission
 from image_replicator.api import delegation
+from image_replicator.api import filters
 from image_replicator.api import http_errors
 from image_replicator.api import links
+from image_replicator.api import ordering
+from image_replicator.api import orders
 from image_replicator.api import representation
 from image_replicator.api import resource
 from image_replicator.api import responses
 from image_replicator.api import router
 from image_replicator.api import versions
+from image_replicator.db import idempotency
 from image_replicator.db import jobs as db_jobs
 from image_replicator.db import listing
 
@@ -52,6 +56,7 @@ class JobsController(resource.ItemController):
     """The jobs resource.
 
     :param conf: of the image replicator.
+    :param keys: the requests that are answered once.
     :param links: makes the links to jobs.
     """
 
@@ -61,6 +66,7 @@ class JobsController(resource.ItemController):
         self,
         conf: cfg.ConfigOpts,
         repository: db_jobs.JobStore,
+        keys: idempotency.IdempotencyKeys,
         enforcer: policy.Enforcer,
         identity: identity.Identity,
         delegations: delegation.Delegations,
@@ -70,9 +76,11 @@ class JobsController(resource.ItemController):
         self._repository = repository
         self._enforcer = enforcer
         self._links = links
-        self._delegations = delegations
         self._admission = admission.Admission(
             conf, enforcer, identity, delegations
+        )
+        self._ordering = ordering.Ordering(
+            conf, repository, keys, self._admission, delegations
         )
 
     def target(self, tenant_id: str) -> Mapping[str, str]:
@@ -109,11 +117,19 @@ class JobsController(resource.ItemController):
             self._enforcer.authorize(policy.LIST_ALL_TENANTS, call.context, {})
         most = self._conf.api.max_limit
         limit = min(int(query.get("limit", most)), most)
+        comparisons = []
+        if call.version >= versions.V1_2:
+            comparisons = filters.comparisons(query)
         page = listing.Page(
             # One more job than asked for shows whether there is a next page.
             limit=limit + 1,
             tenant_id=None if all_tenants else call.tenant_id,
-            filters={k: v for k, v in query.items() if k not in _PAGING},
+            filters={
+                key: value
+                for key, value in query.items()
+                if key not in _PAGING and isinstance(value, str)
+            },
+            comparisons=comparisons,
             sort_key=query.get("sort_key", "created_at"),
             descending=query.get("sort_dir", "desc") == "desc",
             marker=self._marker(call),
@@ -157,30 +173,29 @@ class JobsController(resource.ItemController):
         return item.named
 
     def create(self, call: resource.Call[None]) -> webob.Response:
-        """Queue a copy, once the caller's rights are checked."""
-        tenant = call.body["tenant_id_dst"]
-        admitted = self._admission.admit(
-            call, call.body["image_id"], tenant, call.body.get("region_id_dst")
-        )
-        job_id = self._repository.create(
-            jobs.NewJob(
-                source_image_id=admitted.image["id"],
-                source_image_name=admitted.image.get("name") or "",
-                source_region_id=self._conf.region_id,
-                source_tenant_id=call.tenant_id,
-                destination_region_id=admitted.region,
-                destination_tenant_id=tenant,
-                destination_image_name=call.body.get("name"),
-                image_size=admitted.image["size"],
-                request_id=call.context.request_id,
-            ),
-            self._conf.api.max_active_jobs_per_tenant,
-            admitted.authority,
-        )
-        self._delegations.remove_unused(call.context)
-        response = responses.json_response({"job_id": job_id}, status=202)
-        response.location = self._location(call, job_id)
+        """Queue copies, or answer with what would become of them."""
+        order = orders.order(call.body)
+        key = None
+        if call.version >= versions.V1_2:
+            key = orders.key(call.request)
+            if strutils.bool_from_string(call.query.get("dry_run")):
+                return self._plan(call, order)
+        accepted = self._ordering.accept(call, order, key)
+        response = responses.json_response(accepted.body, status=202)
+        if accepted.is_replayed:
+            response.headers["Idempotency-Replayed"] = "true"
+        if "job_id" in accepted.body:
+            response.location = self._location(call, accepted.body["job_id"])
         return response
+
+    def _plan(
+        self, call: resource.Call[None], order: orders.Order
+    ) -> webob.Response:
+        plans = self._ordering.rehearse(call, order)
+        region = self._conf.region_id
+        return responses.json_response(
+            {"plan": [representation.of_plan(plan, region) for plan in plans]}
+        )
 
     def retry(self, call: resource.Call[jobs.Job]) -> webob.Response:
         """Queue a job once more, as another run of it.
@@ -196,16 +211,23 @@ class JobsController(resource.ItemController):
                 f"The source of the job is in region {job.source_region_id}; "
                 "only the image service there can have it run once more."
             )
-        admitted = self._admission.admit(
+        plan = self._admission.admit(
             call,
-            job.source_image_id,
-            job.destination_tenant_id,
-            job.destination_region_id,
+            orders.Order(
+                image_id=job.source_image_id,
+                destinations=[
+                    orders.Destination(
+                        tenant_id=job.destination_tenant_id,
+                        region_id=job.destination_region_id,
+                        name=job.destination_image_name,
+                    )
+                ],
+            ),
         )
         self._repository.request_retry(
             job.id,
             self._conf.api.max_active_jobs_per_tenant,
-            admitted.authority,
+            self._admission.take(call, plan),
         )
         response = responses.empty_response(202)
         response.location = self._location(call, job.id)
@@ -222,13 +244,13 @@ class JobsController(resource.ItemController):
 
 
 def _next_link(
-    request: webob.Request, query: Mapping[str, str], shown: list[jobs.Job]
+    request: webob.Request, query: Mapping[str, Any], shown: list[jobs.Job]
 ) -> str:
     """Return the Link header for the next page.
 
     The reference is relative to the request's host, so that it is right
     behind any proxy.
     """
-    following = parse.urlencode({**query, "marker": shown[-1].id})
+    following = parse.urlencode({**query, "marker": shown[-1].id}, doseq=True)
     path = links.Links.path(request, router.JOBS_PATH)
     return f'<{path}?{following}>; rel="next"'

@@ -87,10 +87,10 @@ class TestCredentials(IdentityTestCase):
             self.build(auth_url=url)
             self.identity.catalogue.image_regions()
             self.assertEqual(["POST /v3/auth/tokens"], self.keystone.seen)
-            self.assertEqual(
-                "ot1",
-                self.identity.destination_region(new_context(_OTHER), "ot2"),
+            found = self.identity.destination_region(
+                new_context(_OTHER), "ot2"
             )
+            self.assertEqual("ot1", found.name)
             self.identity.caller_in_project(_OTHER, new_context())
 
     def test_a_proxy_that_wants_a_password(self) -> None:
@@ -108,9 +108,8 @@ class TestRequests(IdentityTestCase):
         """Admit a copy, and return the requests to Keystone."""
         self.keystone.seen.clear()
         self.identity.caller_in_project(_OTHER, new_context())
-        self.assertEqual(
-            "ot2", self.identity.destination_region(new_context(_OTHER), "ot1")
-        )
+        found = self.identity.destination_region(new_context(_OTHER), "ot1")
+        self.assertEqual("ot2", found.name)
         return self.keystone.seen
 
     def test_two_requests_for_each_copy(self) -> None:
@@ -193,9 +192,22 @@ class TestDestinationRegion(IdentityTestCase):
         self.keystone.tags = list(tags)
 
     def region(self, wanted: str | None = None) -> str:
+        return self.found(wanted).name
+
+    def found(self, wanted: str | None = None) -> identity.DestinationRegion:
         return self.identity.destination_region(
             new_context(_OTHER), "ot1", wanted
         )
+
+    def test_the_reason_is_told(self) -> None:
+        self.cloud("ot1 ot2")
+        self.assertEqual(("ot2", "only_other"), self.found())
+        self.build(default_destination_region="ot3")
+        self.cloud("ot1 ot2 ot3")
+        self.assertEqual(("ot3", "default"), self.found())
+        self.cloud("ot1 ot2 ot3", "region:ot2")
+        self.assertEqual(("ot2", "project_tag"), self.found())
+        self.assertEqual(("ot3", "requested"), self.found("ot3"))
 
     def test_the_requested_region_comes_first(self) -> None:
         self.build(default_destination_region="ot3")

@@ -77,7 +77,8 @@ class TestAskWrapped(testtools.TestCase):
             start_response("206 Partial Content", [])
             return body
 
-        ask = caller.ask_wrapped(glance, {}, "req-1")
+        asker = context.RequestContext(request_id="req-1", overwrite=False)
+        ask = caller.ask_wrapped(glance, {}, asker)
         return ask(f"/v2/images/{_ID}/file", {}, max_body)
 
     def test_body_of_any_size_is_read_no_further_than_wanted(self) -> None:

@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 from typing import Final
 
@@ -91,6 +92,7 @@ class CloudTestCase(testtools.TestCase):
     def _forget_jobs(self) -> None:
         with self.database() as connection:
             connection.execute(sa.delete(models.Job))
+            connection.execute(sa.delete(models.IdempotencyKey))
             # Killed workers have not removed their rows.
             connection.execute(sa.delete(models.Worker))
 
@@ -237,6 +239,17 @@ class CloudTestCase(testtools.TestCase):
     ) -> requests.Response:
         """Send a request for version 1.1."""
         headers = {VERSION: "image-replicator 1.1"}
+        return self.request(method, path, headers=headers, **kwargs)
+
+    def request_1_2(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> requests.Response:
+        """Send a request for version 1.2."""
+        headers = {VERSION: "image-replicator 1.2", **(headers or {})}
         return self.request(method, path, headers=headers, **kwargs)
 
     def retry(self, job_id: str, **kwargs: Any) -> requests.Response:

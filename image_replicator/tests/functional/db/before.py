@@ -24,6 +24,7 @@ from alembic import config as alembic_config
 from oslo_utils import uuidutils
 
 from image_replicator.db import models
+from image_replicator.db import times
 from image_replicator.jobs import FINAL
 from image_replicator.jobs import JobStatus
 from image_replicator.jobs import NewJob
@@ -91,8 +92,8 @@ class Release:
                     request_id=new.request_id,
                     bytes_copied=0,
                     attempts=0,
-                    created_at=models.utcnow(),
-                    updated_at=models.utcnow(),
+                    created_at=times.utcnow(),
+                    updated_at=times.utcnow(),
                 )
             )
         return job_id
@@ -118,7 +119,7 @@ class Release:
             {JobStatus.REPLICATE_REQUESTED},
             JobStatus.REPLICATING,
             attempts=_jobs.attempts + 1,
-            started_at=sa.func.coalesce(_jobs.started_at, models.utcnow()),
+            started_at=sa.func.coalesce(_jobs.started_at, times.utcnow()),
             error_code=None,
             error_message=None,
         )
@@ -144,7 +145,7 @@ class Release:
                 _jobs.id == job_id,
                 _jobs.worker_id.is_(None),
                 worker_id=worker_id,
-                lease_expires_at=models.from_now(LEASE_TIME),
+                lease_expires_at=times.from_now(LEASE_TIME),
                 **values,
             ):
                 return job_id, self.get(job_id)["attempts"]
@@ -161,7 +162,7 @@ class Release:
                         sa.or_(
                             _jobs.status != JobStatus.REPLICATE_REQUESTED,
                             _jobs.retry_at.is_(None),
-                            _jobs.retry_at <= models.utcnow(),
+                            _jobs.retry_at <= times.utcnow(),
                         ),
                     )
                     .order_by(_jobs.created_at, _jobs.id)
@@ -176,7 +177,7 @@ class Release:
             *_held(job_id, worker_id, attempt),
             _jobs.status == JobStatus.REPLICATING,
             bytes_copied=bytes_copied,
-            lease_expires_at=models.from_now(LEASE_TIME),
+            lease_expires_at=times.from_now(LEASE_TIME),
         )
 
     def finish(self, job_id: str, worker_id: str, attempt: int) -> bool:
@@ -207,7 +208,7 @@ class Release:
 
     def release_expired(self) -> list[str]:
         """Release the jobs whose lease has expired; return their ids."""
-        expired = _jobs.lease_expires_at < models.utcnow()
+        expired = _jobs.lease_expires_at < times.utcnow()
         with self._engine.connect() as connection:
             found = connection.execute(
                 sa.select(_jobs.id, _jobs.worker_id, _jobs.attempts).where(
@@ -233,7 +234,7 @@ class Release:
         if to in FINAL:
             values |= {
                 "active": None,
-                "finished_at": models.utcnow(),
+                "finished_at": times.utcnow(),
                 "lease_expires_at": None,
             }
         return self._update(
@@ -245,7 +246,7 @@ class Release:
             written = connection.execute(
                 sa.update(_JOBS)
                 .where(*where)
-                .values(updated_at=models.utcnow(), **values)
+                .values(updated_at=times.utcnow(), **values)
             )
         return bool(written.rowcount)
 

@@ -30,6 +30,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from image_replicator import exception
+from image_replicator.db import idempotency
+from image_replicator.db import jobs as db_jobs
 from image_replicator.db import stores as db_stores
 from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Claim
@@ -57,6 +59,33 @@ def create(stores: db_stores.Stores) -> None:
         _tell(stores.jobs.create(base.new_job(source_image_id="the same")))
     except exception.DuplicateJob:
         _tell("duplicate")
+
+
+def ask_once(stores: db_stores.Stores, *tenants: str) -> str:
+    """Ask for copies with a key; return the answer of all who use it."""
+    key = idempotency.Key(project_id="source", value="key", digest="digest")
+    creations = [
+        db_jobs.Creation(
+            base.new_job(
+                source_image_id="the same", destination_tenant_id=tenant
+            )
+        )
+        for tenant in tenants
+    ]
+    try:
+        made = stores.jobs.create_all(
+            creations, 9, db_jobs.Once(key, json.dumps)
+        )
+        return json.dumps([job.id for job in made])
+    except idempotency.KeyTaken:
+        found = stores.idempotency_keys.find(key)
+        assert found
+        return found.answer
+
+
+def order(stores: db_stores.Stores) -> None:
+    """Ask for the copies that all contenders ask for, with one key."""
+    _tell(ask_once(stores, "A", "B"))
 
 
 def claim(stores: db_stores.Stores) -> None:
@@ -130,7 +159,8 @@ def _count(
 
 
 _TASKS = {
-    task.__name__: task for task in (begin, create, claim, work, crowd, appear)
+    task.__name__: task
+    for task in (begin, create, order, claim, work, crowd, appear)
 }
 
 

@@ -22,12 +22,15 @@ from oslo_db.sqlalchemy import test_fixtures
 
 from image_replicator import exception
 from image_replicator.db import claim_order
+from image_replicator.db import idempotency
+from image_replicator.db import jobs as db_jobs
 from image_replicator.db import listing
 from image_replicator.db import models
 from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Claim
 from image_replicator.jobs import FINAL
 from image_replicator.jobs import Job
+from image_replicator.jobs import Priority
 from image_replicator.tests.functional.db import base
 from image_replicator.tests.functional.db import effort
 from image_replicator.tests.functional.db import population
@@ -105,6 +108,38 @@ class Costs(effort.Effort):
         for row in more:
             row["source_tenant_id"] = "big"
         self._check(calls, more)
+
+    def test_many_jobs_in_the_background(self) -> None:
+        self._check(self._steady_calls(), self._background())
+
+    def test_many_jobs_in_the_background_of_other_tenants(self) -> None:
+        """They make the search for an interactive one no longer."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                sa.update(base.JOBS).values(source_tenant_id="big")
+            )
+        last = self.insert_one(
+            source_tenant_id="small", destination_region_id="region-9"
+        )
+        calls: Calls = {
+            "to find another's": self._with(
+                last,
+                lambda _id: self.assertEqual(
+                    last, self.queue.claim_next("worker", {"big"})[0].id
+                ),
+                turn=10**9,
+            ),
+        }
+        self._check(calls, self._background())
+
+    def _background(self) -> list[dict[str, Any]]:
+        """Return many jobs in the background that are still patient."""
+        rows = population.waiting(WAITING, MANY)
+        for row in rows:
+            row["turn"] += claim_order.BACKGROUND
+            row["tier"] = claim_order.BACKGROUND_TIER
+            row["background_since"] = base.LONG_AGO + 9999 * population.DAY
+        return rows
 
     def test_pages(self) -> None:
         self._check(self._pages(), population.over(OVER, MANY), part=5)
@@ -204,7 +239,7 @@ class Costs(effort.Effort):
             "sweep rights": lambda: authorities.sweep(10, job_id),
         }
 
-    def _create(self, at_most: int = 0, **changes: str) -> None:
+    def _create(self, at_most: int = 0, **changes: Any) -> None:
         changes = {
             "source_tenant_id": "tenant-1",
             "destination_region_id": "region-1",
@@ -219,6 +254,18 @@ class Costs(effort.Effort):
         return {
             "show": lambda: self.jobs.get("error-00001"),
             "create": self._create,
+            "create in the background": lambda: self._create(
+                priority=Priority.BACKGROUND
+            ),
+            "create many": lambda: self.jobs.create_all(
+                [
+                    db_jobs.Creation(base.new_job(source_tenant_id="tenant-1"))
+                    for _each in range(4)
+                ]
+            ),
+            "look for a key": lambda: self.stores.idempotency_keys.find(
+                idempotency.Key(project_id="p", value="v", digest="d")
+            ),
             "create the first": lambda: self._create(source_tenant_id="new"),
             "create elsewhere": lambda: self._create(
                 destination_region_id="new"
@@ -248,6 +295,7 @@ class Costs(effort.Effort):
                 destination_regions=some, max_copies_per_region=LIMITS
             ),
             "cancel": lambda: self.queue.claim_canceled("worker"),
+            "promote": lambda: self.queue.promote(3600, 10),
         }
 
     def _claim(self, **worker: Any) -> Callable[[], Any]:

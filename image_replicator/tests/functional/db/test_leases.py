@@ -19,7 +19,7 @@ from concurrent import futures
 import sqlalchemy as sa
 
 from image_replicator import exception
-from image_replicator.db import models
+from image_replicator.db import times
 from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Claim
 from image_replicator.jobs import JobStatus
@@ -40,7 +40,7 @@ class LeasesMixin(base.JobsMixin):
     def _seconds_left(self, claim: Claim) -> float:
         """Return the seconds until the lease expires, by the database."""
         with self.engine.connect() as connection:
-            now = connection.scalars(models.utcnow().select()).one()
+            now = connection.scalars(times.utcnow().select()).one()
         lease: datetime.datetime = self.read(claim.job_id)["lease_expires_at"]
         return float((lease - now).total_seconds())
 
@@ -103,7 +103,7 @@ class LeasesMixin(base.JobsMixin):
             owner.execute(
                 sa.update(base.JOBS)
                 .where(base.JOBS.c.id == claim.job_id)
-                .values(lease_expires_at=models.from_now(0.5))
+                .values(lease_expires_at=times.from_now(0.5))
             )
             releasing = pool.submit(self.queue.release_expired, "second", [])
             # The wait is long enough for the renewed lease to expire.

@@ -154,6 +154,57 @@ class Listing(base.JobsMixin):
         page = listing.Page(limit=1, tenant_id=None, filters=filters)
         self.assertEqual([], self.jobs.list(page))
 
+    def _found(self, *comparisons: tuple[str, str, Any]) -> list[int]:
+        """Return the numbers of the jobs that meet some comparisons."""
+        page = listing.Page(
+            limit=9,
+            tenant_id="source",
+            descending=False,
+            comparisons=[listing.Comparison(*each) for each in comparisons],
+        )
+        return [job.image_size for job in self.jobs.list(page)]
+
+    def test_comparisons(self) -> None:
+        times = [
+            base.LONG_AGO + datetime.timedelta(seconds=number)
+            for number in range(4)
+        ]
+        self.insert(
+            *(
+                base.row(
+                    status=status,
+                    image_size=number,
+                    created_at=times[number],
+                    updated_at=times[-number - 1],
+                    finished_at=None if number < 2 else times[number],
+                )
+                for number, status in enumerate(
+                    ["replicating", "replicate_requested", "error", "canceled"]
+                )
+            )
+        )
+        for compared, expected in (
+            ([("status", "in", ["error"])], [2]),
+            ([("status", "in", ["canceled", "error", "canceling"])], [2, 3]),
+            ([("created_at", "gt", times[1])], [2, 3]),
+            ([("created_at", "gte", times[1])], [1, 2, 3]),
+            ([("created_at", "lt", times[1])], [0]),
+            ([("created_at", "lte", times[1])], [0, 1]),
+            ([("updated_at", "gt", times[1])], [0, 1]),
+            # A job that is not over has no such time.
+            ([("finished_at", "lte", times[3])], [2, 3]),
+            (
+                [
+                    ("created_at", "lt", times[3]),
+                    ("status", "in", ["canceled", "error"]),
+                    ("created_at", "gte", times[1]),
+                ],
+                [2],
+            ),
+        ):
+            with base.telling(str(compared)):
+                self.assertEqual(expected, self._found(*compared))
+
     def test_a_destination_image_is_found(self) -> None:
         wanted, _ = self.insert(
             base.row(destination_image_id="here"), base.row()

@@ -130,6 +130,7 @@ class Migrations(base.Mixin):
                     "alembic_version",
                     "authorities",
                     "delegations",
+                    "idempotency_keys",
                     "jobs",
                     "key_holders",
                     "tenants",

@@ -42,6 +42,7 @@ from image_replicator.conf import loading
 from image_replicator.db import database
 from image_replicator.db import jobs
 from image_replicator.db import models
+from image_replicator.images import caller
 from image_replicator.images import probe
 from image_replicator.jobs import JobStatus
 from image_replicator.tests.unit import keystones
@@ -56,6 +57,9 @@ READER: Final = ("reader",)
 
 #: The headers of a request for version 1.1.
 V1_1: Final = {"OpenStack-API-Version": "image-replicator 1.1"}
+
+#: The headers of a request for version 1.2.
+V1_2: Final = {"OpenStack-API-Version": "image-replicator 1.2"}
 
 _SECRET: Final = "pa55word-of-the-service"
 _EPOCH: Final = datetime.datetime(2016, 6, 10, 4, 34, 45)
@@ -102,17 +106,19 @@ def image(**values: Any) -> dict[str, Any]:
 
 
 class Glance:
-    """The wrapped application, a fake Glance with some images.
+    """A fake Glance with some images: the wrapped application, or a far one.
 
     :ivar images: by id.
     :ivar asked: the environ of every request that reached it.
     :ivar download_status: of answers to requests for an image's data.
+    :ivar documents: the JSON, or the whole answer, at further paths.
     """
 
     def __init__(self) -> None:
         self.images: dict[str, dict[str, Any]] = {}
         self.asked: list[dict[str, Any]] = []
         self.download_status = HTTPStatus.PARTIAL_CONTENT
+        self.documents: dict[str, Any] = {}
 
     def add(self, **values: Any) -> dict[str, Any]:
         """Add an image, and return it."""
@@ -125,6 +131,14 @@ class Glance:
         return self._answer(environ["PATH_INFO"])(environ, start_response)
 
     def _answer(self, path: str) -> webob.Response:
+        if path in self.documents:
+            document = self.documents[path]
+            if isinstance(document, webob.Response):
+                return document
+            return webob.Response(json=document)
+        if path == "/v2/images":
+            # As a Glance that knows none of the filters.
+            return webob.Response(json={"images": [*self.images.values()]})
         prefix, _, rest = path.partition("/v2/images/")
         image_id, _, suffix = rest.partition("/")
         if prefix or image_id not in self.images:
@@ -140,6 +154,7 @@ class ApiTestCase(testtools.TestCase):
     :ivar app: the extension, wrapped into a check of WSGI's rules
     :ivar conf: its configuration
     :ivar glance: the wrapped Glance
+    :ivar far: the Glance of every other region
     :ivar logged: a fixture with the log
     :ivar trusts: user, project and roles of each trust that was made
     :ivar up: whether the destination's image service answers
@@ -150,7 +165,9 @@ class ApiTestCase(testtools.TestCase):
         self.directory = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
         self.logged = self.useFixture(fixtures.FakeLogger())
         self.glance = Glance()
+        self.far = Glance()
         self.up = True
+        self._pretend(caller, "ask_remote", self.ask_remote)
         self._pretend(
             identity.Identity, "caller_in_project", self.caller_in_project
         )
@@ -215,9 +232,24 @@ class ApiTestCase(testtools.TestCase):
         context: ir_context.RequestContext,
         source_region: str,
         wanted: str | None = None,
-    ) -> str:
+    ) -> identity.DestinationRegion:
         """Return the region of a copy."""
-        return wanted or "ot2"
+        if wanted:
+            reason = identity.RegionReason.REQUESTED
+        else:
+            reason = identity.RegionReason.DEFAULT
+        return identity.DestinationRegion(wanted or "ot2", reason)
+
+    def ask_remote(
+        self,
+        session: Any,
+        catalogue: Any,
+        region: str,
+        context: ir_context.RequestContext,
+        timeout: float,
+    ) -> caller.Ask:
+        """Return the way to ask the Glance of another region."""
+        return caller.ask_wrapped(self.far, {}, context)
 
     def find_problem(
         self, session: Any, catalogue: Any, region: str, timeout: float

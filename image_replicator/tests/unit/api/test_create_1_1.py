@@ -20,6 +20,7 @@ import webob
 
 from image_replicator import context as ir_context
 from image_replicator import exception
+from image_replicator import identity
 from image_replicator import jobs
 from image_replicator.api import router
 from image_replicator.jobs import JobStatus
@@ -68,10 +69,10 @@ class TestRegion(CreateTestCase):
         context: ir_context.RequestContext,
         source_region: str,
         wanted: str | None = None,
-    ) -> str:
+    ) -> identity.DestinationRegion:
         if wanted == "nowhere":
             raise exception.Conflict("The region nowhere offers no images.")
-        return wanted or "ot2"
+        return super().destination_region(context, source_region, wanted)
 
     def test_the_requested_region_is_the_destination(self) -> None:
         for region in ("ot3", "ot1", "регион"):

@@ -65,12 +65,16 @@ class TestReference(base.ApiTestCase):
     def test_every_key_of_a_job_has_its_row(self) -> None:
         path = f"/jobs/{self.add_job()}"
         first = set(self.get(path).json)
-        latest = self.get(path, headers=base.V1_1).json
+        second = set(self.get(path, headers=base.V1_1).json)
+        latest = self.get(path, headers=base.V1_2).json
         table = page("api.rst").partition("_show-a-job:")[2]
         rows = re.findall(r"^   \* - ``(.*)``\n     - (.*)$", table, re.M)
-        self.assertEqual(
-            [(key, "1.0" if key in first else "1.1") for key in latest], rows
-        )
+        since = {
+            **dict.fromkeys(latest, "1.2"),
+            **dict.fromkeys(second, "1.1"),
+            **dict.fromkeys(first, "1.0"),
+        }
+        self.assertEqual([(key, since[key]) for key in latest], rows)
 
     def examples(self, *keys: str) -> list[Any]:
         """Return the examples that have all these keys."""
@@ -85,21 +89,45 @@ class TestReference(base.ApiTestCase):
     def test_jobs(self) -> None:
         path = f"/jobs/{self.add_job()}"
         first = list(self.get(path).json)
-        latest = list(self.get(path, headers=base.V1_1).json)
-        one, *others = self.examples("job_id", "status")
-        self.assertEqual(first, list(one))
-        self.assertEqual(4, len(others))
-        for example in others:
-            self.assertEqual(latest, list(example))
+        second = list(self.get(path, headers=base.V1_1).json)
+        third = list(self.get(path, headers=base.V1_2).json)
+        examples = self.examples("job_id", "status")
+        self.assertEqual(
+            [first, second, second, second, second, third],
+            [list(example) for example in examples],
+        )
+        for example in examples:
             self.assertIn(example["status"], list(JobStatus))
 
     def test_requests(self) -> None:
-        (request,) = self.examples("image_id")
+        request, many = self.examples("image_id")
         schemas.validate(request, schemas.CREATE_JOB_1_1, "example")
         properties: Any = schemas.CREATE_JOB_1_1["properties"]
         self.assertEqual(list(properties), list(request))
+        schemas.validate(many, schemas.CREATE_JOBS, "example")
+        all_keys: Any = schemas.CREATE_JOBS["properties"]
+        new = set(all_keys) - set(properties)
+        self.assertEqual({"image_id", *new}, set(many))
         (action,) = self.examples("retry")
         schemas.validate(action, schemas.RETRY_JOB, "example")
+
+    def test_plan(self) -> None:
+        (example,) = self.examples("plan")
+        image = self.glance.add(
+            owner_id="somebody", visibility="shared", os_distro="any"
+        )
+        body = {"image_id": image["id"], "tenant_id_dst": base.DESTINATION}
+        response = self.request(
+            "POST",
+            "/jobs?dry_run=true",
+            body=json.dumps(body).encode(),
+            headers=base.V1_2,
+        )
+        (shown,), (documented,) = response.json["plan"], example["plan"]
+        self.assertEqual(list(documented), list(shown))
+        for fate, properties in documented["properties"].items():
+            for name, reason in properties.items():
+                self.assertEqual(reason, shown["properties"][fate][name])
 
     def test_versions(self) -> None:
         (example,) = self.examples("versions")

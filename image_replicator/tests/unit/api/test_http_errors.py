@@ -37,7 +37,7 @@ class TestStatuses(testtools.TestCase):
         )
 
     def test_an_error_of_the_domain_keeps_its_message(self) -> None:
-        error = http_errors.api_error(exception.TooManyJobs(3), "req-1")
+        error = http_errors.api_error(exception.TooManyJobs(3, 3), "req-1")
         self.assertEqual(413, error.status)
         self.assertIn("3 active jobs", error.message)
 

@@ -20,6 +20,7 @@ from oslo_utils import uuidutils
 
 from image_replicator import context as ir_context
 from image_replicator import exception
+from image_replicator import identity
 from image_replicator.api import router
 from image_replicator.jobs import JobStatus
 from image_replicator.tests.unit.api import base
@@ -169,10 +170,12 @@ class TestDestinationTenant(base.ApiTestCase):
         context: ir_context.RequestContext,
         source_region: str,
         wanted: str | None = None,
-    ) -> str:
+    ) -> identity.DestinationRegion:
         if not self.region:
             raise exception.Conflict("No destination region is known.")
-        return wanted or self.region
+        return super().destination_region(
+            context, source_region, wanted or self.region
+        )
 
     def test_unknown_tenant_is_not_found(self) -> None:
         self.assert_error(404, self.copy(self.image_id, base.OTHER))

@@ -44,7 +44,7 @@ class TestVersions(base.ApiTestCase):
                 )
 
     def test_every_version_that_there_is_is_spoken(self) -> None:
-        for version in ("1.0", "1.1"):
+        for version in ("1.0", "1.1", "1.2"):
             with self.subTest(version=version):
                 response = self.ask(f"image-replicator {version}")
                 self.assertEqual(200, response.status_int)
@@ -66,10 +66,10 @@ class TestVersions(base.ApiTestCase):
         self.assertEqual("image-replicator 1.0", response.headers[_HEADER])
 
     def test_unknown_version_is_not_acceptable(self) -> None:
-        for version in ("0.9", "1.2", "1.999", "2.0", "999.999"):
+        for version in ("0.9", "1.3", "1.999", "2.0", "999.999"):
             with self.subTest(version=version):
                 response = self.ask(f"image-replicator {version}")
-                self.assert_error(406, response, "1.0 to 1.1")
+                self.assert_error(406, response, "1.0 to 1.2")
 
     def test_malformed_version_is_a_bad_request(self) -> None:
         for version in (
@@ -116,7 +116,7 @@ class TestVersions(base.ApiTestCase):
         self.assertEqual("v1", version["id"])
         self.assertEqual("CURRENT", version["status"])
         self.assertEqual("1.0", version["min_version"])
-        self.assertEqual("1.1", version["version"])
+        self.assertEqual("1.2", version["version"])
         self.assertEqual(
             [
                 {

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from image_replicator import jobs
 from image_replicator.db import models
+from image_replicator.db import times
 from image_replicator.tests.unit.worker import base
 from image_replicator.worker import availability
 from image_replicator.worker import registration
@@ -89,7 +90,7 @@ class TestRegistration(base.WorkerTestCase):
                 connection.execute(
                     sa.update(models.Worker)
                     .where(models.Worker.id == name)
-                    .values(seen_at=models.from_now(-3600 * hours))
+                    .values(seen_at=times.from_now(-3600 * hours))
                 )
         self.now = 15.0
         self.registration.run()

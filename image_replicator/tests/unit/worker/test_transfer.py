@@ -132,7 +132,7 @@ class TestCopy(TransferTestCase):
 
     def test_it_shows_what_it_was_verified_by(self) -> None:
         self.begin()
-        replicated = self.copy.run()
+        replicated = self._replicated()
         value = hashlib.sha512(DATA).hexdigest()
         self.assertEqual(
             jobs.Verification(
@@ -142,7 +142,12 @@ class TestCopy(TransferTestCase):
         )
         self.assertGreater(replicated.bytes_per_second or 0, 0)
         self.begin(b"")
-        self.assertIsNone(self.copy.run().bytes_per_second)
+        self.assertIsNone(self._replicated().bytes_per_second)
+
+    def _replicated(self) -> outcome.Replicated:
+        ended = self.copy.run()
+        assert isinstance(ended, outcome.Replicated)
+        return ended
 
     def test_it_has_the_source_s_name_or_the_one_that_was_asked_for(
         self,

@@ -20,6 +20,7 @@ from image_replicator.errors import ErrorCode
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
 from image_replicator.tests.unit.worker import test_transfer
+from image_replicator.worker import outcome
 from image_replicator.worker import verification
 
 DATA = base.DATA
@@ -173,8 +174,9 @@ class TestDamagedSource(test_transfer.TransferTestCase):
     def test_a_checksum_is_all_that_was_recorded(self) -> None:
         md5 = hashlib.md5(DATA).hexdigest()
         self._begin(checksum=md5)
-        verified = self.copy.run().verification
-        self.assertEqual("sha512", verified.algorithm)
+        ended = self.copy.run()
+        assert isinstance(ended, outcome.Replicated)
+        self.assertEqual("sha512", ended.verification.algorithm)
         self._begin(checksum=md5[::-1])
         message = self.assert_fails("source_damaged")
         self.assertIn(md5[::-1], message)

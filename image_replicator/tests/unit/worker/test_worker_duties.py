@@ -24,6 +24,7 @@ from oslo_utils import uuidutils
 
 from image_replicator import jobs
 from image_replicator.db import models
+from image_replicator.db import times
 from image_replicator.images import connections
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
@@ -205,14 +206,14 @@ class TestLeases(test_worker.WorkerProcessTestCase):
         with self.stores.database.engine.begin() as connection:
             connection.execute(
                 sa.update(models.Job).values(
-                    lease_expires_at=models.from_now(-1)
+                    lease_expires_at=times.from_now(-1)
                 )
             )
 
     def _seconds_left(self, job_id: str) -> float:
         """Return the seconds that a job's lease still lasts."""
         with self.stores.database.engine.connect() as connection:
-            now = connection.scalars(sa.select(models.utcnow())).one()
+            now = connection.scalars(sa.select(times.utcnow())).one()
         lease = self.stores.jobs.get(job_id).lease_expires_at
         assert lease
         return (lease - now).total_seconds()

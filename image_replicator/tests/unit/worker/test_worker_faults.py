@@ -22,6 +22,7 @@ from image_replicator import jobs
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
 from image_replicator.tests.unit.worker import test_worker
+from image_replicator.worker import access
 from image_replicator.worker import worker
 
 
@@ -97,6 +98,16 @@ class TestFaults(test_worker.WorkerProcessTestCase):
         gate.open()
         for job_id in (refused, other):
             self.wait_for(job_id, "replicated")
+
+    def test_trusts_that_cannot_be_forgotten(self) -> None:
+        """The end of the copy is written all the same."""
+        self.disturb(
+            access.AccessControl, "forget_trusts_gone", RuntimeError("no")
+        )
+        job_id = self.new_job()
+        self.start()
+        self.wait_for(job_id, "replicated")
+        self.assertIn("its trusts stay known", self.logger.output)
 
     def test_a_copy_that_fails_for_an_unforeseen_reason(self) -> None:
         self.disturb(
