@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -114,6 +115,20 @@ class Process:
     def send_signal(self, number: int) -> None:
         """Send a signal to the process alone, if it still runs."""
         self._child.send_signal(number)
+
+    def wait_until(
+        self, holds: Callable[[], bool], timeout: float = 60.0
+    ) -> None:
+        """Wait until a condition holds, such as that a server listens.
+
+        :param timeout: seconds
+        :raises ProcessError: when the process ends, or it takes longer
+        """
+        deadline = time.monotonic() + timeout
+        while not holds():
+            if not self.running or time.monotonic() > deadline:
+                raise ProcessError(self.ending())
+            time.sleep(0.05)
 
     def terminate(self) -> None:
         """Send SIGTERM to the process, as an operator does."""

@@ -22,6 +22,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -29,9 +30,11 @@ from typing import Protocol
 
 import fixtures
 
+from devcloud import gateway
 from devcloud import glance
 from devcloud import keystone
 from devcloud import process
+from devcloud import s3
 from devcloud import settings
 from devcloud import uwsgi
 
@@ -72,6 +75,8 @@ class Options:
         left out gets an SQLite file, on which uploads at once may fail
     :ivar database_url: the image replicator's database, as SQLAlchemy has it;
         None makes a SQLite file. It is upgraded, and never dropped
+    :ivar s3_regions: whose Glances keep images in an S3 server, which sends no
+        ranges
     :ivar proxies: by region; proxies before the catalogue's internal image
         endpoint of the region, which workers use
     :ivar keystone_config: overrides options of Keystone
@@ -91,6 +96,7 @@ class Options:
         default_factory=dict
     )
     database_url: str | None = None
+    s3_regions: Collection[str] = ()
     proxies: Mapping[str, Relay] = dataclasses.field(default_factory=dict)
     keystone_config: settings.Settings = dataclasses.field(
         default_factory=dict
@@ -139,12 +145,16 @@ class Services(fixtures.Fixture):
             name: secrets.token_hex() for name in (SERVICE_USER, GLANCE_USER)
         }
         self._worker_numbers = itertools.count(1)
+        self._gateway_numbers = itertools.count(1)
         self._make_directory()
         self._supervisor = process.Supervisor(
             self.directory, self.options.keep_directory
         )
         self._bind_ports()
         self.useFixture(self._supervisor)
+        self._s3 = s3.S3(self._supervisor)
+        if self.options.s3_regions:
+            self._s3.start()
         self._configure()
         self.options.report("Creating the databases.")
         self._start_services()
@@ -212,6 +222,10 @@ class Services(fixtures.Fixture):
 
     def glance_settings(self, region: str) -> settings.Settings:
         """Return what overrides the options of a region's Glance."""
+        if region in self.options.s3_regions:
+            return settings.merge(
+                self.options.glance_config, self._s3.glance_settings()
+            )
         return self.options.glance_config
 
     def _configure(self) -> None:
@@ -307,6 +321,20 @@ class Services(fixtures.Fixture):
         command = command or [process.script("image-replicator-worker")]
         return self._supervisor.spawn(
             name, [*command, "--config-file", str(config)]
+        )
+
+    def new_gateway(
+        self, region: str = REGIONS[0], **options: object
+    ) -> gateway.Gateway:
+        """Return a gateway near a region's Glance, which is not started.
+
+        :param options: of ``[gateway]``
+        """
+        return gateway.Gateway(
+            self._supervisor,
+            f"gateway-{next(self._gateway_numbers)}",
+            self.glances[region].url,
+            options,
         )
 
     def restart_services(self) -> None:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Keystone's catalogue: the regions that have an image service, and its URLs.
+"""Keystone's catalogue: the image services of the regions, and the gateways.
 
 keystoneauth reads the catalogue once, with the token, and keeps it for the
 hours that a token is valid. A region that joins the cloud meanwhile would not
@@ -34,6 +34,9 @@ from oslo_log import log as logging
 LOG = logging.getLogger(__name__)
 
 IMAGE_SERVICE: Final = "image"
+
+#: The service type of an image-replicator-gateway.
+DATA_SERVICE: Final = "image-data"
 
 #: Seconds after which the catalogue is looked up again.
 MAX_AGE: Final = 300.0
@@ -71,6 +74,7 @@ class Catalogue:
         self._clock = clock
         self._lock = threading.Lock()
         self._urls: Mapping[str, str] | None = None
+        self._data_urls: Mapping[str, str] = {}
         self._old_at = 0.0
         self._next_lookup = 0.0
         self._failure: Exception | None = None
@@ -105,6 +109,15 @@ class Catalogue:
                 f"the catalogue has no image service in region {region}"
             )
         return url
+
+    def data_url(self, region: str) -> str | None:
+        """Return the URL of a region's gateway in the known catalogue.
+
+        :raises keystoneauth1.exceptions.ClientException: if no catalogue is
+            known, and Keystone returns none.
+        """
+        self._known()
+        return self._data_urls.get(region)
 
     def look_again(self) -> Mapping[str, str]:
         """Look the catalogue up, unless that was done in the last seconds.
@@ -142,7 +155,7 @@ class Catalogue:
     def _take_from_token(self) -> None:
         auth: Any = self._session.auth
         catalog = auth.get_access(self._session).service_catalog
-        self._store(_image_urls(catalog, self._interfaces))
+        self._store(catalog)
 
     def _look_up(self) -> None:
         """Ask Keystone; keep the known catalogue if it returns none."""
@@ -158,8 +171,8 @@ class Catalogue:
             self._failure = error
             self._old_at = self._next_lookup
 
-    def _fetch(self) -> dict[str, str]:
-        """Return the URLs of the image services that Keystone knows now.
+    def _fetch(self) -> service_catalog.ServiceCatalog:
+        """Return the catalogue that Keystone has now.
 
         :raises keystoneauth1.exceptions.ClientException: if it returns none.
         """
@@ -176,32 +189,36 @@ class Catalogue:
         )
         try:
             catalog = service_catalog.ServiceCatalogV3(reply.json()["catalog"])
-            return _image_urls(catalog, self._interfaces)
+            _urls(catalog, IMAGE_SERVICE, self._interfaces)
+            return catalog
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             # The answer may be a web page.
             raise ksa_exc.InvalidResponse(reply) from error
 
-    def _store(self, urls: Mapping[str, str]) -> None:
+    def _store(self, catalog: service_catalog.ServiceCatalog) -> None:
         now = self._clock()
-        self._urls = urls
+        self._data_urls = _urls(catalog, DATA_SERVICE, self._interfaces)
+        self._urls = _urls(catalog, IMAGE_SERVICE, self._interfaces)
         self._old_at = now + MAX_AGE
         self._next_lookup = now + MIN_INTERVAL
         self._failure = None
 
 
-def _image_urls(
-    catalog: service_catalog.ServiceCatalog, interfaces: Sequence[str]
+def _urls(
+    catalog: service_catalog.ServiceCatalog,
+    service_type: str,
+    interfaces: Sequence[str],
 ) -> dict[str, str]:
-    """Return the URLs of the image services by region.
+    """Return the URLs of the services of a type by region.
 
     keystoneauth, given several interfaces, takes the first that any region
     has, and leaves out the regions that do not have it.
     """
-    endpoints = catalog.get_endpoints_data(service_type=IMAGE_SERVICE)
+    endpoints = catalog.get_endpoints_data(service_type=service_type)
     urls: dict[str, str] = {}
     for interface in interfaces:
         wanted = catalog.normalize_interface(interface)
-        for endpoint in endpoints.get(IMAGE_SERVICE, ()):
+        for endpoint in endpoints.get(service_type, ()):
             region, url = endpoint.region_name, endpoint.url
             if region and url and endpoint.interface == wanted:
                 urls.setdefault(region, url.rstrip("/").removesuffix("/v2"))

@@ -16,6 +16,7 @@ parts:
   lan    copies of large images, nothing in the way
   wan    copies over a link with a round trip, capped rates, and cut
          connections; and by number of streams
+  gateway  copies over a link from a store without ranges
   first  the first copy after a start of everything, and the next one
   start  where the time before the first byte of a copy goes
   https  copies with TLS at both ends
@@ -47,6 +48,7 @@ from devcloud.bench import arguments
 from devcloud.bench import curl
 from devcloud.bench import first
 from devcloud.bench import fleet
+from devcloud.bench import gateway
 from devcloud.bench import https
 from devcloud.bench import lan
 from devcloud.bench import machine
@@ -61,6 +63,7 @@ from devcloud.bench import wan
 PARTS: dict[str, Callable[[stage.Stage], None]] = {
     "lan": lan.run,
     "wan": wan.run,
+    "gateway": gateway.run,
     "first": first.run,
     "start": start.run,
     "https": https.run,

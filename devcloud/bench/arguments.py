@@ -27,6 +27,7 @@ _SIZES: Mapping[str, tuple[Any, Any]] = {
     "lan_sizes": ([1024, 4096], [64]),
     "wan_size": (1024, 32),
     "wan_other_size": (256, 16),
+    "disk_size": (4096, 64),
     "round_trips": ([20, 80, 200], [80]),
     "streams": ([4, 8, 16, 32], [1, 16]),
     "first_size": (1024, 64),
@@ -57,6 +58,7 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         "lan_sizes": "MiB of the images of lan",
         "wan_size": "MiB of the image of wan, over the round trip of the aims",
         "wan_other_size": "the same over the others, as curl takes long",
+        "disk_size": "MiB of the raw disk of gateway",
         "round_trips": "ms of wan",
         "streams": "numbers of streams of wan",
         "first_size": "MiB of the image of first, within a LAN",
@@ -154,6 +156,7 @@ def _complete(options: argparse.Namespace, parts: Collection[str]) -> None:
     sizes = {
         "lan": max(options.lan_sizes),
         "wan": options.wan_size + options.wan_other_size,
+        "gateway": max(options.wan_size, options.disk_size),
         "first": max(options.first_size, options.first_far_size),
         "https": options.https_size,
         "many": options.many * options.many_size,

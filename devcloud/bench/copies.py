@@ -18,6 +18,7 @@ import os
 import pathlib
 import sqlite3
 import time
+from collections.abc import Callable
 
 from devcloud import process
 from devcloud.bench import curl
@@ -60,19 +61,22 @@ class Image:
     path: pathlib.Path
 
 
-def make_image(stage: Stage, size: int) -> Image:
+def make_image(
+    stage: Stage, size: int, mebibyte: Callable[[int], bytes] | None = None
+) -> Image:
     """Upload an image to the source region.
 
     :param size: bytes, whole MiB
+    :param mebibyte: returns the MiB of a number; None repeats one MiB, where
+        nothing on the way depends on the content
     """
     images = stage.running.images(SOURCE)
     image_id = images.create(None, name=f"bench {size // MIB} MiB")["id"]
-    # It repeats one MiB, as nothing on the way depends on the content.
     piece = os.urandom(MIB)
     path = stage.store / "upload"
     with path.open("wb") as file:
-        for _mebibyte in range(size // MIB):
-            file.write(piece)
+        for number in range(size // MIB):
+            file.write(mebibyte(number) if mebibyte else piece)
     url = f"{stage.running.endpoint(SOURCE)}/v2/images/{image_id}/file"
     curl.run(curl.put(url, stage.running.token(), str(path)))
     path.unlink()

@@ -39,11 +39,13 @@ _SURPLUS = 1.6  # times the connections that fill the link by their rates
 class Link:
     """A link to the source's Glance, whose shape can be changed.
 
+    :param port: of another server at its end; None for the source's Glance
     :ivar url: the URL at its beginning
     """
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, port: int | None = None) -> None:
         self._stage = stage
+        self._port = port or stage.running.glances[SOURCE].server.port
         self._listener = ports.listen(None, "the link")
         self._relay: process.Process | None = None
         self.url = f"http://{ports.HOST}:{ports.number(self._listener)}"
@@ -58,9 +60,10 @@ class Link:
         """Change the shape; open connections are cut."""
         self._stop()
         descriptor = self._listener.fileno()
-        upstream = self._stage.running.glances[SOURCE].server.port
         self._relay = self._stage.spawn_module(
-            "relay", [str(descriptor), str(upstream), str(shape)], [descriptor]
+            "relay",
+            [str(descriptor), str(self._port), str(shape)],
+            [descriptor],
         )
 
     def _stop(self) -> None:

@@ -269,10 +269,12 @@ def _wrong_with_image(
             yield f"has {name} {image[name]!r}, not {value!r}"
     if image["status"] != "active":
         return
-    # The last write to the image, which makes the user's of it.
+    # The last write to the image, which makes the user's of it. Glance shows
+    # whole seconds, rounded down: it was within the second that follows.
     made = _seconds(image["updated_at"])
     for taken in _lacking(world, row):
-        if taken.begin + SLACK < made < (taken.end or math.inf):
+        end = taken.end or math.inf
+        if taken.begin + SLACK < made and made + 1 <= end:
             yield (
                 f"was made {made - taken.begin:.0f} s after its user lost "
                 "the right"

@@ -27,6 +27,8 @@ from oslo_log import log as logging
 from image_replicator.conf import api
 from image_replicator.conf import default
 from image_replicator.conf import delegation
+from image_replicator.conf import gateway
+from image_replicator.conf import region
 from image_replicator.conf import service_auth
 from image_replicator.conf import transfer
 from image_replicator.conf import worker
@@ -50,6 +52,7 @@ _GROUPS: Final[dict[str, Sequence[cfg.Opt]]] = {
         transfer,
         delegation,
         service_auth,
+        gateway,
     )
 }
 
@@ -69,6 +72,7 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     """Return our options by group, for oslo-config-generator."""
     listed = {group: list(opts) for group, opts in _GROUPS.items()}
     listed[service_auth.GROUP] += service_auth.plugin_opts()
+    listed[region.GROUP] = list(region.OPTS)
     return list(listed.items())
 
 

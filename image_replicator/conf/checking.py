@@ -43,6 +43,7 @@ def check(conf: cfg.ConfigOpts) -> None:
     _check_streams(conf)
     _check_intervals(conf)
     _check_connections(conf)
+    _check_gateway(conf.gateway)
 
 
 def _check_values(conf: cfg.ConfigOpts) -> None:
@@ -76,6 +77,17 @@ def _check_streams(conf: cfg.ConfigOpts) -> None:
     if conf.transfer.min_streams > conf.transfer.max_streams:
         raise exception.ConfigurationError(
             "[transfer] min_streams: more than max_streams"
+        )
+
+
+def _check_gateway(options: cfg.ConfigOpts.GroupAttr) -> None:
+    if options.buffer_size < options.window_size:
+        raise exception.ConfigurationError(
+            "[gateway] buffer_size: less than window_size"
+        )
+    if options.key_file and not options.cert_file:
+        raise exception.ConfigurationError(
+            "[gateway] key_file: there is no cert_file"
         )
 
 

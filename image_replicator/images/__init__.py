@@ -17,6 +17,7 @@ The worker uses ``clients`` to read, create, fill and remove images with its
 own credentials. ``answers`` has the meaning of each answer of Glance.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 from typing import Final
@@ -38,6 +39,8 @@ STREAM: Final[dict[str, Any]] = {
     "stream": True,
 }
 
+_DATA_PATH: Final = re.compile(r"/v2/images/([^/]+)/file")
+
 
 def image_path(image_id: str) -> str:
     """Return the path of an image, whose id must be a UUID.
@@ -47,6 +50,14 @@ def image_path(image_id: str) -> str:
     if not uuidutils.is_uuid_like(image_id):
         raise ValueError("not the id of an image")
     return f"/v2/images/{image_id}"
+
+
+def image_of_data(path: str) -> str | None:
+    """Return the id of the image whose data a path names; None for others."""
+    found = _DATA_PATH.fullmatch(path)
+    if found is None or not uuidutils.is_uuid_like(found[1]):
+        return None
+    return found[1].lower()
 
 
 def beginning(chunks: Iterable[bytes], size: int) -> bytes:

@@ -125,6 +125,9 @@ class SourceImages:
         """
         path = images.image_path(image["id"]) + "/file"
         reply = self._ask(path, {"Range": "bytes=0-0"}, 0)
+        if reply.status == HTTPStatus.BAD_REQUEST:
+            # The store has no ranges; none of the data is read.
+            reply = self._ask(path, {}, 0)
         self._check(reply, image["id"], _DOWNLOADABLE)
         # Glance answers so if the file is missing in its store.
         if reply.status == HTTPStatus.NO_CONTENT and image["size"]:

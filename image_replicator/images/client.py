@@ -30,6 +30,7 @@ from image_replicator import images
 from image_replicator import jobs
 from image_replicator.errors import Kind
 from image_replicator.images import answers
+from image_replicator.images import compression
 from image_replicator.images import download
 from image_replicator.images import present
 from image_replicator.images import service as image_service
@@ -202,6 +203,43 @@ class ImageClient:
         reply = self._service.send("POST", "/v2/images", json={"id": image_id})
         self._service.check(reply, Request.RESERVE)
         self._delete(image_id)
+
+    def download_piece(
+        self,
+        image_id: str,
+        first: int,
+        last: int,
+        size: int,
+        tell: Callable[[exception.TransferError | None], None],
+    ) -> download.Download:
+        """Begin to read a piece of an image, which may come compressed.
+
+        Only a gateway compresses it, and always sends the range.
+
+        :param first: the offset of the first byte.
+        :param last: the offset of the last byte.
+        :param size: bytes of the image.
+        :param tell: as for :class:`~.download.Download`.
+        """
+        reply = self._begin_download(
+            image_id,
+            {
+                "Range": f"bytes={first}-{last}",
+                compression.HEADER: compression.ZSTD,
+            },
+        )
+        try:
+            self._service.check(reply, Request.DOWNLOAD)
+            self._check_encoding(reply)
+            piece = download.Download(
+                reply, self._read_failed(), last - first + 1, tell
+            )
+            if (piece.ranged, piece.first, piece.total) != (True, first, size):
+                raise self._read_failed()
+            return piece
+        except exception.TransferError:
+            reply.close()
+            raise
 
     def download(
         self, image_id: str, first: int, last: int

@@ -12,13 +12,18 @@
 
 """The factory of the clients of image services."""
 
+from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import session as ksa_session
 from oslo_config import cfg
+from oslo_log import log as logging
 
 from image_replicator import catalogue
+from image_replicator.conf import region as conf_region
 from image_replicator.errors import Side
 from image_replicator.images import client as image_client
 from image_replicator.images import service as image_service
+
+LOG = logging.getLogger(__name__)
 
 
 class ImageClients:
@@ -31,6 +36,7 @@ class ImageClients:
     def __init__(
         self, conf: cfg.ConfigOpts, session: ksa_session.Session
     ) -> None:
+        self._conf = conf
         self._session = session
         self._catalogue = catalogue.Catalogue(
             session, conf.service_auth.valid_interfaces
@@ -56,5 +62,36 @@ class ImageClients:
         """
         service = image_service.ImageService(
             session or self._session, region_id, self._catalogue, side, user
+        )
+        return image_client.ImageClient(service, self._timeouts)
+
+    def gateway(
+        self,
+        region_id: str,
+        session: ksa_session.Session | None = None,
+        user: image_service.UserRight | None = None,
+    ) -> image_client.ImageClient | None:
+        """Return a client that downloads images of a region by its gateway.
+
+        The parameters are those of :meth:`client`.
+
+        :returns: None if the region has no gateway.
+        """
+        url = conf_region.data_endpoint(self._conf, region_id)
+        if url is None:
+            try:
+                url = self._catalogue.data_url(region_id)
+            except ksa_exc.ClientException as error:
+                # The image service itself is asked for next, and tells it.
+                LOG.info("No gateway is known: %s", error)
+        if url is None:
+            return None
+        service = image_service.ImageService(
+            session or self._session,
+            region_id,
+            self._catalogue,
+            Side.SOURCE,
+            user,
+            url.rstrip("/"),
         )
         return image_client.ImageClient(service, self._timeouts)

@@ -15,6 +15,7 @@
 import http.client
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 from typing import Final
 
@@ -22,6 +23,7 @@ import requests
 import urllib3
 
 from image_replicator import exception
+from image_replicator.images import compression
 from image_replicator.images import connections
 
 #: Seconds: if the first bytes come sooner than this, the whole chunk is read.
@@ -35,6 +37,9 @@ class Download:
 
     :param response: 200 or 206, its body unread.
     :param error: makes the error of a body that breaks off.
+    :param length: bytes that it has at most; None for any number.
+    :param tell: called with None when the first bytes are there, and with the
+        error if it breaks off.
     :ivar first: the offset of its first byte in the image.
     :ivar total: the size of the image in bytes; None if it is not known.
     :ivar ended: whether the service ended the data before its announced end,
@@ -44,10 +49,19 @@ class Download:
     """
 
     def __init__(
-        self, response: requests.Response, error: exception.TransferError
+        self,
+        response: requests.Response,
+        error: exception.TransferError,
+        length: int | None = None,
+        tell: Callable[[exception.TransferError | None], None] | None = None,
     ) -> None:
         self._response = response
+        self._left = length
+        self._tell = tell
         self._raw: Any = response.raw
+        self._decompressed: compression.Decompressed | None = None
+        if response.headers.get(compression.HEADER) == compression.ZSTD:
+            self._decompressed = compression.Decompressed(response.raw)
         self._error = error
         self._encrypted = response.url.startswith("https:")
         self._brisk = False
@@ -79,23 +93,50 @@ class Download:
         :raises TransferError: if the connection breaks, or no byte comes
             within the read timeout.
         """
-        whole = self._encrypted and self._brisk
-        read = self._raw.read if whole else self._raw.read1
         began = time.monotonic()
         try:
-            chunk: bytes = read(size, decode_content=False)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+            chunk = self._read(size)
+        except (
+            urllib3.exceptions.HTTPError,
+            OSError,
+            compression.BadData,
+        ) as error:
             connections.check_not_broken_off(self._response)
             self.ended = isinstance(
                 error.__cause__, http.client.IncompleteRead
             )
-            raise self._error from error
+            raise self.broken_off() from error
         self._brisk = time.monotonic() - began < _BRISK
         self.ended = not chunk
+        if chunk:
+            self._count(chunk)
+        return chunk
+
+    def _count(self, chunk: bytes) -> None:
+        """Count bytes that have come.
+
+        :raises TransferError: if there are more than there can be.
+        """
+        if self._left is None:
+            return
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise self.broken_off()
+        if self._tell:
+            self._tell(None)
+
+    def _read(self, size: int) -> bytes:
+        if self._decompressed:
+            return self._decompressed.read1(size)
+        whole = self._encrypted and self._brisk
+        read = self._raw.read if whole else self._raw.read1
+        chunk: bytes = read(size, decode_content=False)
         return chunk
 
     def broken_off(self) -> exception.TransferError:
-        """Return the error of data that ended too early."""
+        """Return the error of data that ended too early, or is too long."""
+        if self._tell:
+            self._tell(self._error)
         return self._error
 
     def close(self) -> None:

@@ -60,6 +60,8 @@ class ImageService:
     :param catalogue: has the region's URL.
     :param side: of the copy that the region is on.
     :param user: with whose right the requests are made; None for ours.
+    :param url: of a service in front of the image service; None for the image
+        service itself, whose URL the catalogue has.
     :ivar url: of the service; empty before the first request.
     """
 
@@ -70,7 +72,9 @@ class ImageService:
         catalogue: ir_catalogue.Catalogue,
         side: Side,
         user: UserRight | None = None,
+        url: str | None = None,
     ) -> None:
+        self._front_url = url
         self._session = session
         self._auth = user.auth if user else None
         self._project_id = user.project_id if user else None
@@ -167,6 +171,8 @@ class ImageService:
             # The token is got here, as an error of Keystone during the request
             # would look like one of the service.
             self._session.get_auth_headers(self._auth)
+            if self._front_url is not None:
+                return self._front_url
             return self._catalogue.image_url(self.region)
         except ksa_exc.EndpointNotFound as error:
             raise self.error(Kind.NOT_IN_CATALOGUE, str(error)) from error

@@ -60,6 +60,7 @@ class Access:
     :param owner_id: the project that owns the source image, if it is known.
     :param session: sends requests to Keystone when the copy has ended, whose
         own connections may be broken off by then.
+    :param gateway: the gateway of the source region; None if it has none.
     :ivar source: the images of the source region.
     :ivar destination: the images of the destination region.
     """
@@ -71,9 +72,11 @@ class Access:
         rights: dict[Side, service.UserRight],
         owner_id: str | None,
         session: ksa_session.Session,
+        gateway: client.ImageClient | None = None,
     ) -> None:
         self.source = source
         self.destination = destination
+        self._gateway = gateway
         self._rights = rights
         self._owner_id = owner_id
         self._session = session
@@ -82,6 +85,14 @@ class Access:
     def is_user_s(self) -> bool:
         """Whether the right is a user's, and not our own."""
         return bool(self._rights)
+
+    def gateway_for(self, job: Job) -> client.ImageClient | None:
+        """Return the gateway of the source region, if it is to be used.
+
+        A gateway that damages the data must not spoil each attempt, so every
+        second one does without.
+        """
+        return self._gateway if job.attempts % 2 == 1 else None
 
     def renew(self) -> None:
         """Prove with new tokens that the user still has the rights.
@@ -178,6 +189,9 @@ class AccessControl:
             rights,
             found.source_owner_id if found else None,
             self._session,
+            self._clients.gateway(
+                job.source_region_id, session, rights.get(Side.SOURCE)
+            ),
         )
 
     def as_service(self, job: Job) -> client.ImageClient | None:

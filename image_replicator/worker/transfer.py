@@ -43,6 +43,7 @@ from image_replicator.jobs import Job
 from image_replicator.worker import access
 from image_replicator.worker import availability
 from image_replicator.worker import buffer
+from image_replicator.worker import data_source
 from image_replicator.worker import outcome
 from image_replicator.worker import proof
 from image_replicator.worker import range_reader
@@ -226,8 +227,7 @@ class Transfer:
         """Return the image that makes the copy needless, if there is one."""
         if self.job.if_present is not jobs.IfPresent.SKIP:
             return None
-        # The image of an earlier attempt must not be taken for one of the
-        # tenant's.
+        # An earlier attempt's image must not be taken for the tenant's.
         self._remove_earlier_image()
         self._check_stop()
         return self._destination.find_present(
@@ -321,10 +321,12 @@ class Transfer:
         confirm: Callable[[], None],
     ) -> stream.ImageStream:
         options = self._options
+        assert self.access  # nosec B101: set at the begin
+        source = data_source.DataSource(
+            self._source, self.access.gateway_for(self.job), image["size"]
+        )
         return stream.ImageStream(
-            lambda first, last: self._source.download(
-                image["id"], first, last
-            ),
+            lambda first, last: source.download(image["id"], first, last),
             image["size"],
             tuner=tuner.Tuner(
                 options.min_streams,

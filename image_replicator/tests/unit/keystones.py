@@ -87,6 +87,7 @@ class FakeKeystone(fixtures.Fixture):
     """A fake Keystone, whose catalogue has some regions' image services.
 
     :ivar regions: the endpoints of the image services, by region
+    :ivar gateways: the internal endpoints of the gateways, by region
     :ivar tags: of every project
     :ivar project: the project of tokens
     :ivar roles: of a token's user
@@ -105,6 +106,7 @@ class FakeKeystone(fixtures.Fixture):
     def __init__(self, **regions: Endpoints) -> None:
         super().__init__()
         self.regions = regions
+        self.gateways: dict[str, str] = {}
         self.tags: list[str] = []
         self.project: str | None = "service"
         self.roles = ["service"]
@@ -170,6 +172,9 @@ class FakeKeystone(fixtures.Fixture):
         for region, endpoints in self.regions.items():
             for interface, url in endpoints.items():
                 images.add_endpoint(interface, url, region=region)
+        gateways = token.add_service("image-data")
+        for region, url in self.gateways.items():
+            gateways.add_endpoint("internal", url, region=region)
         return token
 
     def session(self) -> ksa_session.Session:

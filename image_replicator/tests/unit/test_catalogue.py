@@ -71,6 +71,14 @@ class TestInterfaces(CatalogueTestCase):
             )
         self.assertFalse(self.catalogue.has_images("admins"))
 
+    def test_the_gateway_of_a_region(self) -> None:
+        self.join("ot1")
+        self.assertIsNone(self.catalogue.data_url("ot1"))
+        self.keystone.gateways = {"ot1": "http://gateway/"}
+        self.now += catalogue.MAX_AGE
+        self.assertEqual("http://gateway", self.catalogue.data_url("ot1"))
+        self.assertIsNone(self.catalogue.data_url("ot2"))
+
     def test_the_order_is_the_operator_s(self) -> None:
         self.join("both", "public")
         self.join("both", "internal")

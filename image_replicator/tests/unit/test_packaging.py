@@ -289,6 +289,7 @@ class TestPackage(testtools.TestCase):
         self.assertEqual(0, done.returncode, done.stderr)
         self.assertEqual(
             {
+                "console_scripts image-replicator-gateway",
                 "console_scripts image-replicator-manage",
                 "console_scripts image-replicator-status",
                 "console_scripts image-replicator-worker",

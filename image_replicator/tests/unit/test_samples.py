@@ -70,7 +70,7 @@ class TestConfigurationSample(testtools.TestCase):
         self.groups = self._by_group(text)
 
     def _by_group(self, text: str) -> dict[str, str]:
-        parts = re.split(r"^\[(\w+)\]$", text, flags=re.MULTILINE)
+        parts = re.split(r"^\[([\w:]+)\]$", text, flags=re.MULTILINE)
         return dict(zip(parts[1::2], parts[2::2], strict=True))
 
     def _ours(self, group: str) -> dict[str, tuple[str, str]]:
@@ -93,6 +93,8 @@ class TestConfigurationSample(testtools.TestCase):
             return str(opt.sample_default)
         if opt.default is None:
             return "<None>"
+        if isinstance(opt.default, bool):
+            return str(opt.default).lower()
         if isinstance(opt.default, list):
             return ",".join(opt.default)
         return str(opt.default)

@@ -293,12 +293,12 @@ class TestVersions(api_base.ApiTestCase):
             self.assert_error(400, reply, key, "not known here")
 
     def test_version_that_is_spoken_is_told(self) -> None:
-        for asked in ("image-replicator 1.1", "image-replicator latest"):
-            headers = {api_base.VERSION: asked}
+        for asked, told in (("1.1", "1.1"), ("latest", "1.2")):
+            headers = {api_base.VERSION: f"image-replicator {asked}"}
             reply = self.request("GET", "/jobs", headers=headers)
             self.assertEqual(200, reply.status_code)
             self.assertEqual(
-                "image-replicator 1.1", reply.headers[api_base.VERSION]
+                f"image-replicator {told}", reply.headers[api_base.VERSION]
             )
             self.assertEqual(
                 f"{api_base.VERSION}, X-Auth-Token", reply.headers["Vary"]

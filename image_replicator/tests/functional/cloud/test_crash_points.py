@@ -84,9 +84,15 @@ STOP: Final = (
     "before workers.unregister",
 )
 
-#: Steps that do not change a job: reads, regular calls, and calls that only
-#: other processes make.
+#: The steps of a copy that is not needed, as the image is there by now.
+SKIP: Final = ("before owned.skip", "after owned.skip")
+
+#: Steps that do not change a job's end: reads, regular calls, and calls that
+#: only other processes make.
 HARMLESS: Final = {
+    "queue.promote",
+    "images.download_piece",
+    "images.find_present",
     "workers.forget_silent",
     "owned.get",
     "owned.record_progress",
@@ -206,6 +212,7 @@ class TestCrashPoints(base.CloudTestCase):
             *FAIL,
             *RETRY,
             *STOP,
+            *SKIP,
         )
         covered = {point.split(" ")[1] for point in points}
         steps = set[str]().union(
@@ -221,6 +228,26 @@ class TestCrashPoints(base.CloudTestCase):
             self._die(self._start(point), point)
         self._start()
         self._assert_replicated(job_ids)
+
+    def test_a_copy_that_is_not_needed(self) -> None:
+        there = self.cloud.images("ot2", "alice", "destination")
+        for point in SKIP:
+            data = point.encode()
+            body = {
+                "image_id": self.cloud.images("ot1").create(data)["id"],
+                "tenant_id_dst": self.cloud.project_id("destination"),
+                "if_present": "skip",
+            }
+            reply = self.request_1_2("POST", "/jobs", json=body)
+            job_id = reply.json()["job_id"]
+            image_id = there.create(data)["id"]
+            self._die(self._start(point), point)
+            self._let_another_end_it(job_id)
+            row = self.job_row(job_id)
+            self.assertEqual(
+                ("replicated", True, image_id),
+                (row.status, row.skipped, row.destination_image_id),
+            )
 
     def _let_another_end_it(self, job_id: str) -> None:
         """Run another worker until the job is over."""

@@ -111,6 +111,7 @@ class Glance:
     :ivar images: by id.
     :ivar asked: the environ of every request that reached it.
     :ivar download_status: of answers to requests for an image's data.
+    :ivar has_ranges: whether its store has ranges.
     :ivar documents: the JSON, or the whole answer, at further paths.
     """
 
@@ -118,6 +119,7 @@ class Glance:
         self.images: dict[str, dict[str, Any]] = {}
         self.asked: list[dict[str, Any]] = []
         self.download_status = HTTPStatus.PARTIAL_CONTENT
+        self.has_ranges = True
         self.documents: dict[str, Any] = {}
 
     def add(self, **values: Any) -> dict[str, Any]:
@@ -128,7 +130,10 @@ class Glance:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         self.asked.append(dict(environ))
-        return self._answer(environ["PATH_INFO"])(environ, start_response)
+        answer = self._answer(environ["PATH_INFO"])
+        if "HTTP_RANGE" in environ and not self.has_ranges:
+            answer = webob.Response("No ranges.", status=400)
+        return answer(environ, start_response)
 
     def _answer(self, path: str) -> webob.Response:
         if path in self.documents:

@@ -106,6 +106,15 @@ class TestCreate(base.ApiTestCase):
         self.glance.download_status = HTTPStatus.FORBIDDEN
         self.assert_error(403, self.copy(image["id"]), "download")
 
+    def test_a_store_without_ranges_is_asked_for_the_whole(self) -> None:
+        self.glance.has_ranges = False
+        image = self.glance.add()
+        self.assertEqual(202, self.copy(image["id"]).status_code)
+        self.glance.download_status = HTTPStatus.FORBIDDEN
+        self.assert_error(403, self.copy(image["id"], "another"))
+        asked = [each.get("HTTP_RANGE") for each in self.glance.asked]
+        self.assertEqual([None, "bytes=0-0", None] * 2, asked)
+
     def test_any_answer_that_allows_a_download_is_one(self) -> None:
         for status in (
             HTTPStatus.OK,
