@@ -212,8 +212,10 @@ class JobStore:
             else:
                 # A tenant's jobs have turns one after the other.
                 kind = (new.destination_region_id, new.priority)
-                turns[kind] = turns.get(kind, self._turn(new) - 1) + 1
+                if kind not in turns:
+                    turns[kind] = self._turn(new)
                 row |= {"turn": turns[kind], **_queued(new.priority)}
+                turns[kind] += 1
             rows.append(row)
         return rows
 

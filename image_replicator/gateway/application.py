@@ -39,9 +39,12 @@ _RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{0,18})")
 
 HEALTH: Final = "/healthcheck"
 
-#: The key in the environ of a function that is told before each chunk that
-#: the reader takes one.
-PROGRESS: Final = "image_replicator.progress"
+#: The key in the environ of a function that is told whether something is
+#: expected of the client: to take a chunk.
+EXPECT: Final = "image_replicator.expect"
+
+#: Tells whether something is expected of the client.
+Expect = Callable[[bool], None]
 
 #: Bytes that are compressed together. A piece of up to two such blocks is
 #: compressed as one, and sent with its length.
@@ -123,14 +126,18 @@ class Application:
         if not token:
             raise _Answer(HTTPStatus.UNAUTHORIZED, "A token is needed.")
         part = _Part(self._readings, image_id, token, *_range(request))
-        progress = request.environ.get(PROGRESS, lambda: None)
-        return self._with_data(request, part, progress)
+        expect = request.environ.get(EXPECT, lambda _takes: None)
+        try:
+            return self._with_data(request, part, expect)
+        except BaseException:
+            part.close()
+            raise
 
     def _with_data(
         self,
         request: webob.Request,
         part: "_Part",
-        progress: Callable[[], None],
+        expect: Expect,
     ) -> webob.Response:
         chunks = part.chunks()
         # Its first bytes tell whether there are any.
@@ -143,11 +150,11 @@ class Application:
             )
         length = part.end - part.first
         wanted = request.headers.get(compression.HEADER) == compression.ZSTD
-        body: Iterable[bytes] = _told(progress, first, chunks)
+        body: Iterable[bytes] = _told(expect, first, chunks)
         if wanted and self._encoder and length > 2 * _BLOCK:
             response.headers[compression.HEADER] = compression.ZSTD
             response.app_iter = _closing(
-                self._blocks(progress, itertools.chain([first], chunks)), part
+                self._blocks(expect, itertools.chain([first], chunks)), part
             )
             # Its length is known at the end only, so it is sent in chunks.
             response.content_length = None
@@ -159,15 +166,15 @@ class Application:
             if encoded is not None:
                 response.headers[compression.HEADER] = compression.ZSTD
                 length = sum(map(len, encoded))
-                body = self._timed(progress, encoded)
+                body = self._timed(expect, encoded)
             else:
-                body = _told(progress, b"", whole)
+                body = _told(expect, b"", whole)
         response.app_iter = _closing(body, part)
         response.content_length = length
         return response
 
     def _blocks(
-        self, progress: Callable[[], None], chunks: Iterable[bytes]
+        self, expect: Expect, chunks: Iterable[bytes]
     ) -> Generator[bytes, None, None]:
         """Yield a large piece as it comes, each block as a frame."""
         assert self._encoder is not None  # nosec B101: it was asked for
@@ -175,17 +182,17 @@ class Application:
         for chunk in chunks:
             block.append(chunk)
             if sum(map(len, block)) >= _BLOCK:
-                yield from self._timed(progress, self._encoder.frame(block))
+                yield from self._timed(expect, self._encoder.frame(block))
                 block = []
-        yield from self._timed(progress, self._encoder.frame(block))
+        yield from self._timed(expect, self._encoder.frame(block))
 
     def _timed(
-        self, progress: Callable[[], None], encoded: list[bytes]
+        self, expect: Expect, encoded: list[bytes]
     ) -> Generator[bytes, None, None]:
         """Yield a compressed piece, and learn how long the link takes."""
         assert self._encoder is not None  # nosec B101: it has encoded
         began = time.perf_counter()
-        yield from _told(progress, b"", encoded)
+        yield from _told(expect, b"", encoded)
         self._encoder.sent(time.perf_counter() - began)
 
 
@@ -316,15 +323,13 @@ def _answering() -> Generator[None, None, None]:
 
 
 def _told(
-    progress: Callable[[], None], first: bytes, chunks: Iterable[bytes]
+    expect: Expect, first: bytes, chunks: Iterable[bytes]
 ) -> Generator[bytes, None, None]:
-    """Yield chunks; tell before each that the reader has taken the last."""
-    if first:
-        progress()
-        yield first
-    for chunk in chunks:
-        progress()
+    """Yield chunks; tell when the client is expected to take one."""
+    for chunk in itertools.chain([first] if first else [], chunks):
+        expect(True)
         yield chunk
+        expect(False)
 
 
 class _closing:  # noqa: N801

@@ -171,11 +171,17 @@ class Reading:
                     break
         except source.Lost as error:
             LOG.warning("A reading is lost: %s", error)
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+            self._fail(error)
+        except Exception:
+            LOG.exception("A reading failed for an unforeseen reason")
+            self._fail(source.Lost("it failed for an unforeseen reason"))
         finally:
             self._data.close()
+
+    def _fail(self, error: source.Lost) -> None:
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()
 
     def _add(self, chunk: bytes) -> bool:
         """Wait for room, and add a chunk; return whether to go on."""

@@ -13,10 +13,10 @@
 """All readings of the gateway."""
 
 import contextlib
+import dataclasses
 import hashlib
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Final
@@ -35,6 +35,18 @@ _BEHIND: Final = 4
 
 #: A reading is a caller's: the image, and a digest of the token.
 _Key = tuple[str, str]
+
+
+@dataclasses.dataclass
+class _Opening:
+    """The threads that look for a reading of one caller's.
+
+    :ivar lock: held by the one that looks
+    :ivar threads: the number of those that hold it or wait
+    """
+
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    threads: int = 0
 
 
 class Busy(Exception):
@@ -62,7 +74,7 @@ class Readings:
         self._images = images
         self._clock = clock
         self._lock = threading.Lock()
-        self._opening: dict[_Key, threading.Lock] = defaultdict(threading.Lock)
+        self._opening: dict[_Key, _Opening] = {}
         self._open: dict[_Key, list[reading.Reading]] = {}
         # Readings that are not open yet.
         self._begun = 0
@@ -90,9 +102,20 @@ class Readings:
         finally:
             found.end(request)
 
-    def _opening_of(self, key: _Key) -> threading.Lock:
+    @contextlib.contextmanager
+    def _opening_of(self, key: _Key) -> Iterator[None]:
+        """Let one thread at a time find or open a reading of a caller's."""
         with self._lock:
-            return self._opening[key]
+            opening = self._opening.setdefault(key, _Opening())
+            opening.threads += 1
+        try:
+            with opening.lock:
+                yield
+        finally:
+            with self._lock:
+                opening.threads -= 1
+                if not opening.threads:
+                    del self._opening[key]
 
     def _find(
         self, key: _Key, token: str, first: int
@@ -191,7 +214,6 @@ class Readings:
                 listed.remove(found)
             if not listed:
                 self._open.pop(key, None)
-                self._opening.pop(key, None)
 
     def close(self) -> None:
         """End all readings."""

@@ -125,14 +125,16 @@ class _Connection(cheroot_server.HTTPConnection):
 
 
 class _WSGIGateway(wsgi.Gateway_10):
-    """Lets the application tell the watchdog of the reader's progress."""
+    """Lets the application tell the watchdog when to expect something."""
 
     def get_environ(self) -> Any:
         environ = super().get_environ()  # type: ignore[no-untyped-call]
         watchdog, connection = self.req.server.watchdog, self.req.conn
         # The request is there; what takes long now is ours.
         watchdog.pause(connection)
-        environ[application.PROGRESS] = lambda: watchdog.extend(connection)
+        environ[application.EXPECT] = lambda takes: (
+            watchdog.extend if takes else watchdog.pause
+        )(connection)
         return environ
 
 

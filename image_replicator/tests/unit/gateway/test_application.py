@@ -309,6 +309,19 @@ class TestReadings(base.GatewayTestCase):
         # The first is idle now, and gives way.
         self.assertEqual(206, self.get("0-9", path=path).status_code)
 
+    def test_a_request_that_fails_leaves_nothing_behind(self) -> None:
+        self.start()
+        self.add(DATA)
+        for wanted, status in (("99999999-", 416), ("0-9", 206), ("a-b", 400)):
+            self.assertEqual(status, self.get(wanted).status_code)
+        self.glance.on("GET", "file", glances.saying(403))
+        for token in ("one", "two"):
+            self.assertEqual(403, self.get("0-9", token=token).status_code)
+        self.assertEqual({}, self.readings._opening)
+        for listed in self.readings._open.values():
+            for found in listed:
+                self.assertTrue(found.is_idle)
+
     def test_idle_ones_are_ended(self) -> None:
         self.start(idle_timeout=0.1)
         self.add(os.urandom(24 * base.MEBIBYTE))

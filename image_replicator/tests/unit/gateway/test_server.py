@@ -22,6 +22,7 @@ import time
 import fixtures
 
 from devcloud import certificates
+from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.gateway import base
 
 PATIENCE = 20
@@ -84,6 +85,20 @@ class TestServer(base.GatewayTestCase):
             slow.recv(8192)
             time.sleep(0.05)
         self.wait_until_free()
+
+    def test_a_slow_glance_is_not_the_client_s_fault(self) -> None:
+        self.start(client_timeout=0.5)
+        data = self.add(os.urandom(base.MEBIBYTE))
+
+        def stall(handler: glances.Handler) -> None:
+            handler.answer(200, data[:600_000], {"Content-Length": len(data)})
+            handler.wfile.flush()
+            time.sleep(2)
+            handler.wfile.write(data[600_000:])
+
+        self.glance.on("GET", "file", stall)
+        self.assertTrue(data == self.get().content)
+        self.assertNotIn("too slow", self.logged.output)
 
     def test_a_request_that_never_ends(self) -> None:
         self.start(client_timeout=0.5, threads=2, max_requests_per_client=2)
