@@ -18,6 +18,7 @@ creates an image in the destination tenant. A dry run makes the same checks.
 
 import contextlib
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -153,13 +154,14 @@ class Admission:
         """
         source = self._source(call, order.image_id)
         places: dict[tuple[str, str], int] = {}
+        asked: dict[str, destination.Asked] = defaultdict(destination.Asked)
         for place, wanted in enumerate(order.destinations):
             plan = Plan(
                 wanted, source.image, source.judged, refusal=source.refusal
             )
             if plan.refusal is None:
                 with _refusals_of(plan):
-                    self._check(call, plan, order)
+                    self._check(call, plan, order, asked)
                     where = (wanted.tenant_id, plan.known_region)
                     first = places.setdefault(where, place)
                     if first != place:
@@ -203,7 +205,11 @@ class Admission:
         return source
 
     def _check(
-        self, call: resource.Call[Any], plan: Plan, order: orders.Order
+        self,
+        call: resource.Call[Any],
+        plan: Plan,
+        order: orders.Order,
+        asked: Mapping[str, destination.Asked],
     ) -> None:
         wanted = plan.wanted
         plan.is_checked = True
@@ -212,17 +218,18 @@ class Admission:
         )
         self._find_region(plan)
         if call.version >= versions.V1_2:
-            self._ask_destination(call, plan, order.if_present)
+            there = self._destination(call, plan, asked)
+            self._ask_destination(there, plan, order.if_present)
         if plan.present is None:
             self._delegations.check(call.context, plan.there)
 
-    def _ask_destination(
+    def _destination(
         self,
         call: resource.Call[Any],
         plan: Plan,
-        if_present: jobs.IfPresent,
-    ) -> None:
-        """Ask the destination for an image with the data, and for limits."""
+        asked: Mapping[str, destination.Asked],
+    ) -> destination.DestinationImages:
+        """Return the destination's images, as the caller sees them."""
         assert plan.there is not None
         region = plan.known_region
         if region == self._conf.region_id:
@@ -235,9 +242,17 @@ class Admission:
                 plan.there,
                 self._conf.api.destination_timeout,
             )
-        there = destination.DestinationImages(
-            ask, plan.wanted.tenant_id, region
+        return destination.DestinationImages(
+            ask, plan.wanted.tenant_id, region, asked[region]
         )
+
+    @staticmethod
+    def _ask_destination(
+        there: destination.DestinationImages,
+        plan: Plan,
+        if_present: jobs.IfPresent,
+    ) -> None:
+        """Ask the destination for an image with the data, and for limits."""
         image = plan.known_image
         if if_present is jobs.IfPresent.SKIP:
             plan.present = there.find_present(

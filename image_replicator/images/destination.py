@@ -51,25 +51,66 @@ Usage = Mapping[str, Mapping[str, int]]
 _REFUSED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
+class Asked:
+    """The questions of one request to a region's image service.
+
+    A request may have many destinations in one region. It waits only once for
+    an image service that does not answer, and asks once for what is the same
+    for all tenants.
+    """
+
+    def __init__(self) -> None:
+        self._silence: exception.ServiceUnavailable | None = None
+        self._schema: Any = None
+        self._has_schema = False
+
+    def ask(self, ask: caller.Ask, path: str, max_body: int) -> caller.Reply:
+        """Ask, unless the image service did not answer before.
+
+        :raises ServiceUnavailable: if it does not answer.
+        """
+        if self._silence:
+            raise self._silence
+        try:
+            return ask(path, {}, max_body)
+        except exception.ServiceUnavailable as error:
+            self._silence = error
+            raise
+
+    def schema(self, ask: Callable[[], Any]) -> Any:
+        """Return the schema of images; it is asked for once."""
+        if not self._has_schema:
+            self._schema, self._has_schema = ask(), True
+        return self._schema
+
+
 class DestinationImages:
     """The images of a tenant in a region.
 
     :param ask: sends requests to the image service as the caller.
     :param tenant_id: the destination tenant.
     :param region: of the image service.
+    :param asked: what the request has asked it already.
     """
 
-    def __init__(self, ask: caller.Ask, tenant_id: str, region: str) -> None:
+    def __init__(
+        self,
+        ask: caller.Ask,
+        tenant_id: str,
+        region: str,
+        asked: Asked | None = None,
+    ) -> None:
         self._ask = ask
         self._tenant_id = tenant_id
         self._region = region
+        self._asked = asked or Asked()
 
     def check_formats(self, image: images.Image) -> None:
         """Check that the image service takes images of these formats.
 
         :raises Conflict: if it says that it does not.
         """
-        schema = self._known("/v2/schemas/image")
+        schema = self._asked.schema(lambda: self._known("/v2/schemas/image"))
         for key in _FORMATS:
             value = image.get(key)
             try:
@@ -135,7 +176,7 @@ class DestinationImages:
         path = present.path(image, self._tenant_id)
         if path is None:
             return None
-        reply = self._ask(path, {}, _MAX_ANSWER)
+        reply = self._asked.ask(self._ask, path, _MAX_ANSWER)
         if reply.status in _REFUSED:
             raise exception.Forbidden(
                 "You may not list the destination tenant's images, so it "
@@ -161,7 +202,7 @@ class DestinationImages:
     def _known(self, path: str) -> Any:
         """Return the JSON of an answer; None if there is none."""
         try:
-            return _parsed(self._ask(path, {}, _MAX_ANSWER))
+            return _parsed(self._asked.ask(self._ask, path, _MAX_ANSWER))
         except exception.RequestError as error:
             LOG.info("%s of %s: %s", path, self._region, error.message)
             return None

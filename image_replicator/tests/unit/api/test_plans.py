@@ -19,6 +19,7 @@ from typing import Any
 import fixtures
 from oslo_utils import units
 
+from image_replicator import exception
 from image_replicator import sealing
 from image_replicator.tests.unit.api import base
 from image_replicator.tests.unit.api import test_create_1_2
@@ -84,6 +85,23 @@ class TestForesight(test_create_1_2.OrderTestCase):
             }
             response = self.order(f"tenant-{number}")
             self.assertEqual(202, response.status_int, response.text)
+
+    def test_a_region_that_does_not_answer_is_waited_for_once(self) -> None:
+        asked: list[str] = []
+
+        def be_silent(environ: dict[str, Any], start: Any) -> Any:
+            asked.append(environ["PATH_INFO"])
+            raise exception.ServiceUnavailable("It does not answer.")
+
+        self.far = be_silent  # type: ignore[assignment]
+        self.assertEqual(202, self.order("A", "B", "C").status_int)
+        self.assertEqual(["/v2/schemas/image"], asked)
+
+    def test_what_is_the_same_for_all_is_asked_once(self) -> None:
+        self.order("A", "B", {"tenant_id": "A", "region_id": "ot3"})
+        paths = [asked["PATH_INFO"] for asked in self.far.asked]
+        self.assertEqual(2, paths.count("/v2/schemas/image"))
+        self.assertEqual(3, paths.count("/v2/info/usage"))
 
     def test_older_versions_ask_the_destination_nothing(self) -> None:
         for headers in ({}, base.V1_1):
