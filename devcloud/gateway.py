@@ -57,6 +57,17 @@ class Gateway:
         path = self._supervisor.directory / f"{self._name}.log"
         return path.read_text()
 
+    def signal(self, number: int) -> None:
+        """Send a signal to it, if it runs."""
+        if self.process:
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill it, and wait for its end."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
     def start(self) -> process.Process:
         """Start it, and wait until it listens.
 

@@ -16,6 +16,7 @@ import signal
 import time
 from collections.abc import Iterator
 from collections.abc import Sequence
+from typing import Any
 from typing import Final
 
 from devcloud import cloud
@@ -23,6 +24,8 @@ from devcloud import process
 from devcloud import settings
 from devcloud.chaos import plan
 from devcloud.chaos import stores
+
+SOURCE: Final = cloud.REGIONS[0]
 
 MAX_ATTEMPTS: Final = 8
 
@@ -52,6 +55,7 @@ CONFIG: Final[settings.Settings] = {
 CALM_CONFIG: Final[settings.Settings] = {"worker": CONFIG["worker"]}
 
 #: Further options of every second worker, which reads with several streams.
+#: It uses the gateway as well.
 _STREAMS: Final[settings.Section] = {"min_streams": 3}
 
 _PATIENCE: Final = 60.0  # seconds for a worker to begin, or to end
@@ -64,6 +68,8 @@ class Fleet:
     of the database, so that the log of writes shows it.
 
     :param replacements: the number of workers that may be started later
+    :param gateway_url: of a gateway of the source region, which every second
+        worker uses
     """
 
     def __init__(
@@ -72,8 +78,10 @@ class Fleet:
         store: stores.Store,
         places: int,
         replacements: int,
+        gateway_url: str,
     ) -> None:
         self._cloud = running
+        self._gateway_url = gateway_url
         # The users are created now, as the database may be stopped later.
         self._spare = [
             (f"w{number}", store.url_of(f"w{number}"))
@@ -90,11 +98,16 @@ class Fleet:
 
     def _start(self, place: int) -> process.Process:
         name, url = self._spare.pop()
-        worker = self._cloud.start_worker(
-            worker={"host": name},
-            database={"connection": url},
-            transfer=_STREAMS if place % 2 else {},
-        )
+        overrides: dict[str, Any] = {
+            "worker": {"host": name},
+            "database": {"connection": url},
+        }
+        if place % 2:
+            overrides["transfer"] = _STREAMS
+            overrides[f"region:{SOURCE}"] = {
+                "data_endpoint": self._gateway_url
+            }
+        worker = self._cloud.start_worker(**overrides)
         self.started.append(worker)
         return worker
 

@@ -47,6 +47,9 @@ class Act(enum.StrEnum):
     CUT_REGION = "all connections to a region cut"
     CLOSE_REGION = "connections to a region refused"
     OPEN_REGION = "and taken again"
+    KILL_GATEWAY = "the gateway killed, and started again"
+    HALT_GATEWAY = "the gateway halted"
+    RESUME_GATEWAY = "and let go on (the gateway)"
     TAKE_RIGHT = "a role in a destination project taken from a user"
     GIVE_RIGHT = "and given back"
     BEGIN_OUTAGE = "the database away"
@@ -95,6 +98,8 @@ _TROUBLES: Final = (
     _Trouble(40, Act.HALT_KEYSTONE, Act.RESUME_KEYSTONE, lasts=(1, 4)),
     _Trouble(8, Act.CUT_REGION),
     _Trouble(30, Act.CLOSE_REGION, Act.OPEN_REGION, lasts=(0.5, 3)),
+    _Trouble(10, Act.KILL_GATEWAY),
+    _Trouble(25, Act.HALT_GATEWAY, Act.RESUME_GATEWAY, lasts=(1, 5)),
     _Trouble(15, Act.TAKE_RIGHT, Act.GIVE_RIGHT, lasts=(20, 45)),
     _Trouble(12, Act.BEGIN_OUTAGE, Act.END_OUTAGE, lasts=(0.3, 3)),
 )

@@ -123,13 +123,33 @@ class Run(fixtures.Fixture):
         self._report(f"Logs are in {self.cloud.directory}.")
         self.users = users.Users(self.cloud, self.plan)
         self.rights = rights.Rights(self.cloud)
+        self._start_gateway()
         self.fleet = fleet.Fleet(
-            self.cloud, self.store, self.plan.workers, self.plan.replacements
+            self.cloud,
+            self.store,
+            self.plan.workers,
+            self.plan.replacements,
+            self._gateway_relay.url,
         )
         self.fleet.wait_until_ready()
         self._engine = sa.create_engine(
             self.store.observer_url, poolclass=pool.NullPool
         )
+
+    def _start_gateway(self) -> None:
+        """Start a gateway near the source, whose answers are harmed as well.
+
+        What it reads from Glance is not: its own reader would have to be
+        harmed twice as often to be harmed as much.
+        """
+        self.gateway = self.cloud.new_gateway(
+            SOURCE, window_size=8 << 20, client_timeout=2, idle_timeout=2
+        )
+        self.gateway.start()
+        harm = faults.Faults(f"{self.plan.seed} gateway", _STALL)
+        self.faults["gateway"] = harm
+        self._gateway_relay = self.useFixture(proxy.Proxy(behaviours=[harm]))
+        self._gateway_relay.connect_to(self.gateway.port)
 
     def carry_out(self) -> Verdict:
         """Carry out the plan, wait for the last job, and check the result."""
@@ -168,6 +188,7 @@ class Run(fixtures.Fixture):
                 self.relays,
                 self.faults,
                 self.rights,
+                self.gateway,
                 self._report,
             ).run(self.plan)
         except BaseException:

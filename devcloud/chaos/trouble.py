@@ -16,14 +16,23 @@ import signal
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
+from typing import Final
 
 from devcloud import cloud
 from devcloud import faults
+from devcloud import gateway
 from devcloud import proxy
 from devcloud.chaos import fleet
 from devcloud.chaos import plan
 from devcloud.chaos import rights
 from devcloud.chaos import stores
+
+_SIGNALS: Final = {
+    plan.Act.HALT_KEYSTONE: signal.SIGSTOP,
+    plan.Act.RESUME_KEYSTONE: signal.SIGCONT,
+    plan.Act.HALT_GATEWAY: signal.SIGSTOP,
+    plan.Act.RESUME_GATEWAY: signal.SIGCONT,
+}
 
 
 class Trouble:
@@ -32,6 +41,7 @@ class Trouble:
     :param relays: the proxies before the regions' Glances
     :param harm: the faults of these proxies
     :param rights: of the users
+    :param near: the gateway of the source region
     :param report: called with a sentence on each step
     """
 
@@ -43,6 +53,7 @@ class Trouble:
         relays: Mapping[str, proxy.Proxy],
         harm: Mapping[str, faults.Faults],
         rights: rights.Rights,
+        near: gateway.Gateway,
         report: Callable[[str], None],
     ) -> None:
         self._workers = workers
@@ -51,6 +62,7 @@ class Trouble:
         self._relays = relays
         self._harm = harm
         self._rights = rights
+        self._gateway = near
         self._report = report
 
     def run(self, todo: plan.Plan) -> None:
@@ -74,6 +86,7 @@ class Trouble:
         for relay in self._relays.values():
             relay.refuse(False)
         self._cloud.signal_keystone(signal.SIGCONT)
+        self._gateway.signal(signal.SIGCONT)
         for place in range(len(self._workers.workers)):
             self._workers.resume(place)
         self._store.end_outage()
@@ -90,18 +103,25 @@ class Trouble:
                 self._workers.halt(int(subject))
             case plan.Act.RESUME_WORKER:
                 self._workers.resume(int(subject))
-            case plan.Act.HALT_KEYSTONE:
-                self._cloud.signal_keystone(signal.SIGSTOP)
-            case plan.Act.RESUME_KEYSTONE:
-                self._cloud.signal_keystone(signal.SIGCONT)
+            case plan.Act.HALT_KEYSTONE | plan.Act.RESUME_KEYSTONE:
+                self._cloud.signal_keystone(_SIGNALS[act])
+            case plan.Act.HALT_GATEWAY | plan.Act.RESUME_GATEWAY:
+                self._gateway.signal(_SIGNALS[act])
+            case plan.Act.KILL_GATEWAY:
+                self._gateway.kill()
+                self._gateway.start()
             case plan.Act.TAKE_RIGHT | plan.Act.GIVE_RIGHT:
                 self._move_right(act, subject)
-            case plan.Act.BEGIN_OUTAGE:
-                self._store.begin_outage(subject)
-            case plan.Act.END_OUTAGE:
-                self._store.end_outage()
+            case plan.Act.BEGIN_OUTAGE | plan.Act.END_OUTAGE:
+                self._move_database(act, subject)
             case _:
                 self._harm_network(act, self._relays[subject])
+
+    def _move_database(self, act: plan.Act, subject: str) -> None:
+        if act is plan.Act.BEGIN_OUTAGE:
+            self._store.begin_outage(subject)
+        else:
+            self._store.end_outage()
 
     def _move_right(self, act: plan.Act, subject: str) -> None:
         # A Keystone that is halted would answer only after a later step.

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 from typing import Final
 
 import requests
@@ -131,18 +132,30 @@ class Users:
             self._cancel(ask, who)
 
     def _ask(self, ask: outcome.Ask, who: int) -> None:
-        """Ask for a copy until it is clear that there is a job."""
-        body = {
-            "image_id": ask.source.image_id,
-            "tenant_id_dst": ask.tenant_id,
-        }
+        """Ask for a copy until it is clear that there is a job.
+
+        Every second image is asked for in version 1.2, with a key.
+        """
+        body: dict[str, Any] = {"image_id": ask.source.image_id}
+        headers = {}
+        with_key = int(ask.source.name.split()[-1]) % 2 == 1
+        if with_key:
+            headers = {
+                "OpenStack-API-Version": "image-replicator 1.2",
+                "Idempotency-Key": f"{body['image_id']}-{ask.tenant_id}",
+            }
+            body["destinations"] = [{"tenant_id": ask.tenant_id}]
+            body["priority"] = "background"
+        else:
+            body["tenant_id_dst"] = ask.tenant_id
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline and not self._stopped.is_set():
-            answer = self._send(who, "POST", "/jobs", body)
+            answer = self._send(who, "POST", "/jobs", body, headers)
             if answer is None or answer.status_code >= 500:
                 ask.unclear += 1
             elif answer.status_code == 202:
-                ask.job_id = answer.json()["job_id"]
+                told = answer.json()
+                ask.job_id = (told["jobs"][0] if with_key else told)["job_id"]
                 return
             elif "already under way" in answer.text and ask.unclear:
                 # One of the unclear requests has created the job.
@@ -166,7 +179,8 @@ class Users:
         who: int,
         method: str,
         path: str,
-        body: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> requests.Response | None:
         """Send a request; return the answer, None if there is none."""
         try:
@@ -176,7 +190,7 @@ class Users:
                 path,
                 method,
                 json=body,
-                headers={"Accept": "application/json"},
+                headers={"Accept": "application/json", **(headers or {})},
                 timeout=_TIMEOUT,
             )
         except ks_exceptions.ClientException as error:
