@@ -71,8 +71,7 @@ class Front(fixtures.Fixture):
             )
         self._supervisor = process.Supervisor(self.directory)
         self.useFixture(self._supervisor)
-        with ports.listen(None, self.program) as listener:
-            self.port = ports.number(listener)
+        self.port = ports.free_port()
 
     @property
     def url(self) -> str:

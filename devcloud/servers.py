@@ -27,7 +27,6 @@ import contextlib
 import pathlib
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from typing import Any
 from typing import ClassVar
@@ -69,8 +68,7 @@ class Server(fixtures.Fixture):
         self.addCleanup(shutil.rmtree, path, ignore_errors=True)
         self._supervisor = process.Supervisor(self.directory)
         self.useFixture(self._supervisor)
-        with ports.listen(None, self.drivername) as listener:
-            self.port = ports.number(listener)
+        self.port = ports.free_port()
         self._make_data()
         self.addCleanup(self.stop)
         self.start()
@@ -174,11 +172,7 @@ class Server(fixtures.Fixture):
         self._process = self._supervisor.spawn(
             self.drivername, self._command()
         )
-        deadline = time.monotonic() + PATIENCE
-        while not self._serves():
-            if not self._process.running or time.monotonic() > deadline:
-                raise process.ProcessError(self._process.ending())
-            time.sleep(0.05)
+        self._process.wait_until(self._serves, PATIENCE)
 
     def _serves(self) -> bool:
         try:

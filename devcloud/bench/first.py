@@ -24,8 +24,6 @@ from devcloud.bench.measure import Case
 from devcloud.bench.stage import finished_at
 from devcloud.bench.stage import reconfigured
 from devcloud.bench.stage import Stage
-from devcloud.distance import MEGABIT
-from devcloud.distance import Shape
 
 FIRST = "the first copy"
 LATER = "the next copy"
@@ -42,13 +40,7 @@ def run(stage: Stage) -> None:
         case = stage.new_case("first", f"LAN, {size} MiB")
         _measure(stage, case, copies.Ways(stage), size)
         with wan_link.laid(stage) as link:
-            link.take_shape(
-                Shape(
-                    _ROUND_TRIP,
-                    stage.options.rate * MEGABIT,
-                    stage.options.link_rate * MEGABIT,
-                )
-            )
+            link.take_shape(wan_link.shape(stage, _ROUND_TRIP))
             size = stage.options.first_far_size
             name = f"{_ROUND_TRIP * 1e3:g} ms, {size} MiB"
             case = stage.new_case("first", name)

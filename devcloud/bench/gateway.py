@@ -35,7 +35,6 @@ from devcloud.bench.measure import take_turns
 from devcloud.bench.stage import reconfigured
 from devcloud.bench.stage import SOURCE
 from devcloud.bench.stage import Stage
-from devcloud.distance import MEGABIT
 from devcloud.distance import Shape
 
 WITH = "with the gateway"
@@ -43,23 +42,16 @@ WITHOUT = "without it"
 
 _ROUND_TRIP = 0.08  # seconds
 
-#: Bytes of each image that the gateway has in memory; all of one fit.
-_BUFFER = GIB
-
 #: A raw disk: of each four MiB, one has data that shrinks to a half.
 _EACH = 4
 
 
 def run(stage: Stage) -> None:
     """Copy random data, and a raw disk, from an S3 store."""
-    shape = Shape(
-        _ROUND_TRIP,
-        stage.options.rate * MEGABIT,
-        stage.options.link_rate * MEGABIT,
-    )
+    shape = wan_link.shape(stage, _ROUND_TRIP)
     with _store_without_ranges(stage), wan_link.laid(stage) as link:
         link.take_shape(shape)
-        near = stage.running.new_gateway(SOURCE, buffer_size=_BUFFER)
+        near = stage.running.new_gateway(SOURCE)
         started = near.start()
         far = wan_link.Link(stage, near.port)
         try:

@@ -88,6 +88,18 @@ def laid(stage: Stage) -> Iterator[Link]:
         link.close()
 
 
+def shape(stage: Stage, round_trip: float) -> Shape:
+    """Return a link with the rates of the command line.
+
+    :param round_trip: seconds
+    """
+    return Shape(
+        round_trip,
+        stage.options.rate * MEGABIT,
+        stage.options.link_rate * MEGABIT,
+    )
+
+
 def prove(stage: Stage, link: Link, shape: Shape, image: copies.Image) -> None:
     """Measure the link with curl, and compare it with its shape.
 

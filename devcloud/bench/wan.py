@@ -49,11 +49,7 @@ def run(stage: Stage) -> None:
     with wan_link.laid(stage) as link:
         for milliseconds in stage.options.round_trips:
             image = aimed if milliseconds == _AIMED_ROUND_TRIP else other
-            shape = Shape(
-                milliseconds / 1e3,
-                stage.options.rate * MEGABIT,
-                stage.options.link_rate * MEGABIT,
-            )
+            shape = wan_link.shape(stage, milliseconds / 1e3)
             link.take_shape(shape)
             wan_link.prove(stage, link, shape, image)
             _all_ways(stage, link, shape, image)
@@ -138,11 +134,7 @@ def _cut_connections(
     stage: Stage, link: wan_link.Link, image: copies.Image
 ) -> None:
     """Compare copies over a link that cuts connections with ones that last."""
-    steady = Shape(
-        _AIMED_ROUND_TRIP / 1e3,
-        stage.options.rate * MEGABIT,
-        stage.options.link_rate * MEGABIT,
-    )
+    steady = wan_link.shape(stage, _AIMED_ROUND_TRIP / 1e3)
     mean = stage.options.cut_after * MIB
     lossy = dataclasses.replace(steady, mean_bytes_to_cut=mean)
     case = stage.new_case(

@@ -65,45 +65,36 @@ class Source:
 class Plan:
     """A copy to one destination, as far as the checks have come.
 
-    :ivar image: the source image.
-    :ivar judged: the fate of the source image's properties.
+    :ivar source: the source image.
     :ivar there: the caller in the destination tenant.
     :ivar region: the region that the copy goes to.
     :ivar is_up: whether the image service there answers.
     :ivar usage: what the tenant uses of its limits there, if that is known.
     :ivar present: the image that makes the copy needless.
-    :ivar is_checked: whether the destination was looked at.
     :ivar refusal: the check that the copy, or the source image, does not pass;
         None if it passes all of them.
     """
 
     wanted: orders.Destination
-    image: images.Image | None = None
-    judged: Mapping[str, metadata.Judgement] | None = None
+    source: Source
     there: ir_context.RequestContext | None = None
     region: identity.DestinationRegion | None = None
     is_up: bool | None = None
     usage: destination.Usage | None = None
     present: jobs.Present | None = None
     refusal: Refusal | None = None
-    is_checked: bool = False
 
     @property
     def known_image(self) -> images.Image:
         """The source image of a plan that is not refused."""
-        assert self.image is not None
-        return self.image
+        assert self.source.image is not None
+        return self.source.image
 
     @property
     def known_region(self) -> str:
         """The destination region of a plan that is not refused."""
         assert self.region is not None
         return self.region.name
-
-    @property
-    def is_of_source(self) -> bool:
-        """Whether the source image is refused, wherever it is to go."""
-        return self.refusal is not None and not self.is_checked
 
 
 @contextlib.contextmanager
@@ -156,9 +147,7 @@ class Admission:
         places: dict[tuple[str, str], int] = {}
         asked: dict[str, destination.Asked] = defaultdict(destination.Asked)
         for place, wanted in enumerate(order.destinations):
-            plan = Plan(
-                wanted, source.image, source.judged, refusal=source.refusal
-            )
+            plan = Plan(wanted, source, refusal=source.refusal)
             if plan.refusal is None:
                 with _refusals_of(plan):
                     self._check(call, plan, order, asked)
@@ -212,7 +201,6 @@ class Admission:
         asked: Mapping[str, destination.Asked],
     ) -> None:
         wanted = plan.wanted
-        plan.is_checked = True
         plan.there = self._authorize_destination(
             call.context, wanted.tenant_id
         )

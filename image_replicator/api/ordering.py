@@ -142,8 +142,9 @@ class Ordering:
         """Return the jobs of an order, all of which are admitted."""
         plans = []
         for place, plan in enumerate(self._admission.plans(call, order)):
-            if plan.is_of_source and plan.refusal:
-                raise plan.refusal
+            if plan.source.refusal:
+                # No destination is at fault.
+                raise plan.source.refusal
             if plan.refusal:
                 raise _placed(plan.refusal, order, place)
             plans.append(plan)

@@ -115,7 +115,7 @@ def of_plan(plan: admission.Plan, source_region: str) -> dict[str, Any]:
 
     :param source_region: the region that the bytes would be read from.
     """
-    image, present, region = plan.image, plan.present, plan.region
+    image, present, region = plan.source.image, plan.present, plan.region
     reads = plan.refusal is None and image is not None and present is None
     return {
         "destination_tenant_id": plan.wanted.tenant_id,
@@ -139,9 +139,9 @@ def of_plan(plan: admission.Plan, source_region: str) -> dict[str, Any]:
 
 def _properties(plan: admission.Plan) -> dict[str, Any] | None:
     """Return the names of the properties, by fate, with the reasons."""
-    if plan.judged is None:
+    if plan.source.judged is None:
         return None
-    judged = dict(plan.judged)
+    judged = dict(plan.source.judged)
     if plan.wanted.name is not None:
         judged["name"] = metadata.Judgement(
             metadata.Fate.REWRITTEN, "The request names the copy."

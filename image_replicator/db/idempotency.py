@@ -110,14 +110,13 @@ class IdempotencyKeys:
             .order_by(_keys.created_at)
             .limit(limit)
         )
-        with self._database.writer() as connection:
-            for row in found:
+        if found:
+            named = sa.tuple_(_keys.project_id, _keys.key).in_(
+                [(row.project_id, row.key) for row in found]
+            )
+            with self._database.writer() as connection:
                 connection.execute(
-                    sa.delete(models.IdempotencyKey).where(
-                        _keys.project_id == row.project_id,
-                        _keys.key == row.key,
-                        _is_old(),
-                    )
+                    sa.delete(models.IdempotencyKey).where(named, _is_old())
                 )
         return len(found)
 

@@ -179,12 +179,15 @@ class Application:
         """Yield a large piece as it comes, each block as a frame."""
         assert self._encoder is not None  # nosec B101: it was asked for
         block: list[bytes] = []
+        size = 0
         for chunk in chunks:
             block.append(chunk)
-            if sum(map(len, block)) >= _BLOCK:
+            size += len(chunk)
+            if size >= _BLOCK:
                 yield from self._timed(expect, self._encoder.frame(block))
-                block = []
-        yield from self._timed(expect, self._encoder.frame(block))
+                block, size = [], 0
+        if block:
+            yield from self._timed(expect, self._encoder.frame(block))
 
     def _timed(
         self, expect: Expect, encoded: list[bytes]

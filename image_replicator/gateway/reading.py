@@ -28,8 +28,10 @@ LOG = logging.getLogger(__name__)
 #: Seconds for which a request waits for its next byte.
 _PATIENCE: Final = 60.0
 
-#: The part of the window that is kept behind what requests need.
-_BEHIND: Final = 4
+#: The part of the window that is kept behind what requests need, as others
+#: may ask for it: requests at the same time come in any order, and a reader
+#: whose connection broke asks again.
+BEHIND: Final = 4
 
 
 class TooSlow(Exception):
@@ -165,8 +167,8 @@ class Reading:
             for chunk in self._data.chunks():
                 skipped = max(0, self._window.start - offset)
                 offset += len(chunk)
-                if skipped < len(chunk) and not self._add(chunk[skipped:]):
-                    break
+                if skipped < len(chunk):
+                    self._add(chunk[skipped:])
                 if self._closed:
                     break
         except source.Lost as error:
@@ -183,14 +185,13 @@ class Reading:
             self._error = error
             self._changed.notify_all()
 
-    def _add(self, chunk: bytes) -> bool:
-        """Wait for room, and add a chunk; return whether to go on."""
+    def _add(self, chunk: bytes) -> None:
+        """Wait for room, and add a chunk."""
         with self._changed:
             while not self._closed and not self._has_room(len(chunk)):
                 self._changed.wait()
             self._window.append(chunk)
             self._changed.notify_all()
-            return not self._closed
 
     def _has_room(self, size: int) -> bool:
         """Make room by dropping what is not needed; return whether there is.
@@ -203,7 +204,7 @@ class Reading:
         waits = any(
             request.next >= self._window.end for request in self._requests
         )
-        behind = 0 if waits else self._window_size // _BEHIND
+        behind = 0 if waits else self._window_size // BEHIND
         while len(self._window) + size > self._window_size:
             if not self._window.drop(self._lowest - behind):
                 return False

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
-from typing import Final
 
 from oslo_config import cfg
 from oslo_log import log as logging
@@ -28,10 +27,6 @@ from image_replicator.gateway import reading
 from image_replicator.gateway import source
 
 LOG = logging.getLogger(__name__)
-
-#: The part of the window that a new reading keeps before the first request,
-#: as requests at the same time may come in any order.
-_BEHIND: Final = 4
 
 #: A reading is a caller's: the image, and a digest of the token.
 _Key = tuple[str, str]
@@ -153,9 +148,10 @@ class Readings:
         self, key: _Key, token: str, first: int
     ) -> tuple[reading.Reading, reading.Request]:
         data = self._images.open(key[0], token)
-        begin = max(0, min(first, data.size) - self._window_size // _BEHIND)
+        first = min(first, data.size)
+        begin = max(0, first - self._window_size // reading.BEHIND)
         new = reading.Reading(data, begin, self._window_size, self._clock)
-        request = new.begin(min(first, data.size))
+        request = new.begin(first)
         assert request is not None  # nosec B101: it is new
         with self._lock:
             self._open.setdefault(key, []).append(new)

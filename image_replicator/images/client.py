@@ -204,6 +204,21 @@ class ImageClient:
         self._service.check(reply, Request.RESERVE)
         self._delete(image_id)
 
+    def _download(
+        self,
+        reply: requests.Response,
+        length: int | None = None,
+        tell: Callable[[exception.TransferError | None], None] | None = None,
+    ) -> download.Download:
+        """Return the data of a response, if it has any; else close it."""
+        try:
+            self._service.check(reply, Request.DOWNLOAD)
+            self._check_encoding(reply)
+            return download.Download(reply, self._read_failed(), length, tell)
+        except exception.TransferError:
+            reply.close()
+            raise
+
     def download_piece(
         self,
         image_id: str,
@@ -228,18 +243,11 @@ class ImageClient:
                 compression.HEADER: compression.ZSTD,
             },
         )
-        try:
-            self._service.check(reply, Request.DOWNLOAD)
-            self._check_encoding(reply)
-            piece = download.Download(
-                reply, self._read_failed(), last - first + 1, tell
-            )
-            if (piece.ranged, piece.first, piece.total) != (True, first, size):
-                raise self._read_failed()
-            return piece
-        except exception.TransferError:
-            reply.close()
-            raise
+        piece = self._download(reply, last - first + 1, tell)
+        if (piece.ranged, piece.first, piece.total) != (True, first, size):
+            piece.close()
+            raise self._read_failed()
+        return piece
 
     def download(
         self, image_id: str, first: int, last: int
@@ -256,13 +264,7 @@ class ImageClient:
         if reply.status_code in _NO_RANGES:
             reply.close()
             reply = self._begin_download(image_id, {})
-        try:
-            self._service.check(reply, Request.DOWNLOAD)
-            self._check_encoding(reply)
-            return download.Download(reply, self._read_failed())
-        except exception.TransferError:
-            reply.close()
-            raise
+        return self._download(reply)
 
     def _begin_download(
         self, image_id: str, headers: dict[str, str]
