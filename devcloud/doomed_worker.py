@@ -31,6 +31,8 @@ from image_replicator.cmd import worker
 from image_replicator.db import authorities
 from image_replicator.db import leftovers
 from image_replicator.db import owned_jobs
+from image_replicator.db import replicas
+from image_replicator.db import routes
 from image_replicator.db import work_queue
 from image_replicator.db import workers
 from image_replicator.images import client
@@ -40,6 +42,8 @@ OWNERS: Final[dict[str, type]] = {
     "owned": owned_jobs.OwnedJobs,
     "authorities": authorities.Authorities,
     "leftovers": leftovers.Leftovers,
+    "replicas": replicas.Replicas,
+    "routes": routes.Routes,
     "workers": workers.WorkerRegistry,
     "images": client.ImageClient,
 }

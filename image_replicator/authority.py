@@ -19,6 +19,8 @@ none of them.
 import dataclasses
 import datetime
 
+from image_replicator.nearness import Reach
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Delegation:
@@ -70,3 +72,18 @@ class Authority:
     source_trust_id: str | None = None
     destination_trust_id: str | None = None
     token: SealedToken | None = None
+
+    def reach(self, source_tenant: str, destination_tenant: str) -> Reach:
+        """Return the images that may be read for a job with this right.
+
+        A token holds in its own project alone. Who has given us trusts may
+        read what they give.
+
+        :param source_tenant: of the job.
+        :param destination_tenant: of the job.
+        """
+        return Reach(
+            source_tenant_id=source_tenant,
+            destination_tenant_id=destination_tenant,
+            user_id=None if self.token else self.user_id,
+        )

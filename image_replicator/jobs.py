@@ -177,6 +177,8 @@ class Job(NewJob):
     :ivar skipped: whether the result is an image that was there before.
     :ivar read_region_id: the region from which the bytes were read.
     :ivar read_image_id: the image from which the bytes were read.
+    :ivar waiting_for: the job whose copy this one waits for, to read from it.
+    :ivar waiting_since: since when it waits for others' copies in this run.
     :ivar worker_id: the worker that owns the job; None when none does.
     :ivar claim_number: how often a worker has claimed the job. It grows with
         each claim and never shrinks: it is a part of the fence, so a lost
@@ -205,6 +207,8 @@ class Job(NewJob):
     skipped: bool = False
     read_region_id: str | None = None
     read_image_id: str | None = None
+    waiting_for: str | None = None
+    waiting_since: datetime.datetime | None = None
     worker_id: str | None = None
     claim_number: int = 0
     uncounted_claims: int = 0

@@ -17,6 +17,7 @@ parts:
   wan    copies over a link with a round trip, capped rates, and cut
          connections; and by number of streams
   gateway  copies over a link from a store without ranges
+  fanout  one image to many tenants over a link
   first  the first copy after a start of everything, and the next one
   start  where the time before the first byte of a copy goes
   https  copies with TLS at both ends
@@ -46,6 +47,7 @@ from devcloud import process
 from devcloud.bench import api
 from devcloud.bench import arguments
 from devcloud.bench import curl
+from devcloud.bench import fanout
 from devcloud.bench import first
 from devcloud.bench import fleet
 from devcloud.bench import gateway
@@ -64,6 +66,7 @@ PARTS: dict[str, Callable[[stage.Stage], None]] = {
     "lan": lan.run,
     "wan": wan.run,
     "gateway": gateway.run,
+    "fanout": fanout.run,
     "first": first.run,
     "start": start.run,
     "https": https.run,

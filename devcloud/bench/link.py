@@ -13,8 +13,10 @@
 """The link between the regions: a relay before the source's Glance."""
 
 import contextlib
+import os
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -22,6 +24,7 @@ from devcloud import ports
 from devcloud import process
 from devcloud.bench import catalogue
 from devcloud.bench import copies
+from devcloud.bench import relay
 from devcloud.bench import usage
 from devcloud.bench.measure import Ratio
 from devcloud.bench.stage import SOURCE
@@ -48,6 +51,9 @@ class Link:
         self._port = port or stage.running.glances[SOURCE].server.port
         self._listener = ports.listen(None, "the link")
         self._relay: process.Process | None = None
+        self._count = tempfile.TemporaryFile()
+        self._count.write(relay.COUNT.pack(0))
+        self._count.flush()
         self.url = f"http://{ports.HOST}:{ports.number(self._listener)}"
 
     @property
@@ -62,9 +68,20 @@ class Link:
         descriptor = self._listener.fileno()
         self._relay = self._stage.spawn_module(
             "relay",
-            [str(descriptor), str(self._port), str(shape)],
-            [descriptor],
+            [
+                str(descriptor),
+                str(self._port),
+                str(self._count.fileno()),
+                str(shape),
+            ],
+            [descriptor, self._count.fileno()],
         )
+
+    def carried(self) -> int:
+        """Return the bytes that were carried from the source so far."""
+        packed = os.pread(self._count.fileno(), relay.COUNT.size, 0)
+        (count,) = relay.COUNT.unpack(packed)
+        return int(count)
 
     def _stop(self) -> None:
         if self._relay:
@@ -75,6 +92,7 @@ class Link:
         """Close the link."""
         self._stop()
         self._listener.close()
+        self._count.close()
 
 
 @contextlib.contextmanager

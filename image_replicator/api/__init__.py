@@ -37,11 +37,7 @@ from image_replicator.api import router
 from image_replicator.api.controllers import jobs as jobs_controller
 from image_replicator.api.controllers import versions as versions_controller
 from image_replicator.conf import loading
-from image_replicator.db import database
-from image_replicator.db import delegations
-from image_replicator.db import idempotency
-from image_replicator.db import jobs
-from image_replicator.db import key_holders
+from image_replicator.db import stores
 from image_replicator.images import caller
 
 LOG = logging.getLogger(__name__)
@@ -130,24 +126,14 @@ def _resource(
     if not conf.region_id:
         raise exception.ConfigurationError("[DEFAULT] region_id: not set")
     enforcer = policy.Enforcer(conf)
-    opened = database.Database(conf)
-    repository = jobs.JobStore(opened, events.Events())
+    opened = stores.open_stores(conf, events.Events())
     taken = delegation.Delegations(
-        conf,
-        keystone,
-        delegations.Delegations(opened),
-        key_holders.KeyHolders(opened),
+        conf, keystone, opened.delegations, opened.key_holders
     )
     link_maker = links.Links(conf, keystone.session)
     controllers: dict[str, resource.Controller] = {
         "jobs": jobs_controller.JobsController(
-            conf,
-            repository,
-            idempotency.IdempotencyKeys(opened),
-            enforcer,
-            keystone,
-            taken,
-            link_maker,
+            conf, opened, enforcer, keystone, taken, link_maker
         ),
         "versions": versions_controller.VersionsController(link_maker),
     }

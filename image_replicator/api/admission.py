@@ -32,6 +32,7 @@ from image_replicator import identity
 from image_replicator import images
 from image_replicator import jobs
 from image_replicator import metadata
+from image_replicator import nearness
 from image_replicator import policy
 from image_replicator.api import delegation
 from image_replicator.api import http_errors
@@ -71,6 +72,7 @@ class Plan:
     :ivar is_up: whether the image service there answers.
     :ivar usage: what the tenant uses of its limits there, if that is known.
     :ivar present: the image that makes the copy needless.
+    :ivar read_from: the image that its bytes would come from.
     :ivar refusal: the check that the copy, or the source image, does not pass;
         None if it passes all of them.
     """
@@ -82,6 +84,7 @@ class Plan:
     is_up: bool | None = None
     usage: destination.Usage | None = None
     present: jobs.Present | None = None
+    read_from: nearness.Replica | None = None
     refusal: Refusal | None = None
 
     @property

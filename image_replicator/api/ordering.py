@@ -23,12 +23,14 @@ from oslo_config import cfg
 from image_replicator import authority
 from image_replicator import exception
 from image_replicator import jobs
+from image_replicator import nearness
 from image_replicator.api import admission
 from image_replicator.api import delegation
 from image_replicator.api import orders
 from image_replicator.api import resource
 from image_replicator.db import idempotency
 from image_replicator.db import jobs as db_jobs
+from image_replicator.db import stores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Ordering:
     """Queues the jobs of orders.
 
     :param conf: of the image replicator.
-    :param keys: the requests that are answered once.
+    :param stores: of the jobs.
     :param admission: checks each copy.
     :param delegations: removes the trusts that are not needed any more.
     """
@@ -56,15 +58,15 @@ class Ordering:
     def __init__(
         self,
         conf: cfg.ConfigOpts,
-        repository: db_jobs.JobStore,
-        keys: idempotency.IdempotencyKeys,
+        stores: stores.Stores,
         admission: admission.Admission,
         delegations: delegation.Delegations,
     ) -> None:
         self._region: str = conf.region_id
         self._at_most: int = conf.api.max_active_jobs_per_tenant
-        self._repository = repository
-        self._keys = keys
+        self._repository = stores.jobs
+        self._keys = stores.idempotency_keys
+        self._replicas = stores.replicas
         self._admission = admission
         self._delegations = delegations
 
@@ -210,7 +212,29 @@ class Ordering:
                     plan.refusal = error
             else:
                 break
+        for plan in plans:
+            if plan.refusal is None and plan.present is None:
+                plan.read_from = self._read_from(call, plan)
         return plans
+
+    def _read_from(
+        self, call: resource.Call[None], plan: admission.Plan
+    ) -> nearness.Replica:
+        """Return the image that the bytes of a copy would come from."""
+        image, context = plan.known_image, call.context
+        content = nearness.Content(
+            region_id=self._region,
+            image_id=image["id"],
+            algorithm=image.get("os_hash_algo"),
+            value=image.get("os_hash_value"),
+        )
+        reach = nearness.Reach(
+            source_tenant_id=call.tenant_id,
+            destination_tenant_id=plan.wanted.tenant_id,
+            user_id=None if context.restricted else context.user_id,
+        )
+        choice = self._replicas.choose(content, reach, plan.known_region)
+        return choice.replicas[0]
 
 
 def _body(

@@ -65,6 +65,7 @@ def represent(
             "read_from": _read_from(job),
             "retry_at": _time(job.retry_at),
             "skipped": job.skipped,
+            "waiting_for": _waiting_for(job),
         }
     return shown
 
@@ -73,6 +74,13 @@ def _read_from(job: jobs.Job) -> dict[str, str | None] | None:
     if job.read_image_id is None:
         return None
     return {"region_id": job.read_region_id, "image_id": job.read_image_id}
+
+
+def _waiting_for(job: jobs.Job) -> str | None:
+    """Return the job that this one waits for, if it does so just now."""
+    if job.status is not jobs.JobStatus.REPLICATE_REQUESTED:
+        return None
+    return job.waiting_for
 
 
 def _time(value: datetime.datetime | None) -> str | None:
@@ -108,15 +116,13 @@ def _verification(job: jobs.Job) -> dict[str, str | None] | None:
     }
 
 
-def of_plan(plan: admission.Plan, source_region: str) -> dict[str, Any]:
+def of_plan(plan: admission.Plan) -> dict[str, Any]:
     """Return a plan, as a dry run shows it.
 
     What the checks have not come to is null.
-
-    :param source_region: the region that the bytes would be read from.
     """
     image, present, region = plan.source.image, plan.present, plan.region
-    reads = plan.refusal is None and image is not None and present is None
+    read_from = plan.read_from
     return {
         "destination_tenant_id": plan.wanted.tenant_id,
         "destination_region_id": region and region.name,
@@ -128,11 +134,11 @@ def of_plan(plan: admission.Plan, source_region: str) -> dict[str, Any]:
         "usage": plan.usage,
         "skipped": present is not None,
         "destination_image_id": present and present.image_id,
-        "read_from": (
-            {"region_id": source_region, "image_id": image["id"]}
-            if reads and image
-            else None
-        ),
+        "read_from": read_from
+        and {
+            "region_id": read_from.region_id,
+            "image_id": read_from.image_id,
+        },
         "refusal": _refusal(plan.refusal),
     }
 

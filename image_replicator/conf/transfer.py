@@ -126,6 +126,27 @@ byte. Some stores work for minutes before they do; raise it when copies of
 large images fail at their very end.
 """,
     ),
+    cfg.BoolOpt(
+        "nearest_source",
+        default=True,
+        help="""
+Whether a copy may read its bytes from a verified copy of the same data that is
+nearer to its destination than the source image. Turn it off to read each copy
+from its source image.
+""",
+    ),
+    cfg.FloatOpt(
+        "nearest_source_wait",
+        default=3600.0,
+        min=0.0,
+        max=types.DAY,
+        help="""
+Seconds that a job may wait for others that carry the same image to the same
+region, to read from their copies; 0 to let no job wait. It waits only while
+that is likely to be sooner than a copy from the source. Lower it when jobs
+wait for longer than their users like.
+""",
+    ),
     cfg.ListOpt(
         "dropped_properties",
         default=[],

@@ -44,6 +44,21 @@ BACKGROUND: Final = 1 << 40
 #: The order: by turn, then the oldest job first.
 _ORDER: Final = (_jobs.turn, _jobs.created_at, _jobs.id)
 
+#: The columns of a job that waits.
+_WAITING: Final = (
+    _jobs.id,
+    _jobs.status,
+    _jobs.image_size,
+    _jobs.source_image_id,
+    _jobs.source_region_id,
+    _jobs.source_tenant_id,
+    _jobs.destination_region_id,
+    _jobs.destination_tenant_id,
+    _jobs.waiting_since,
+    _jobs.turn,
+    _jobs.created_at,
+)
+
 _UNOWNED: Final = _jobs.worker_id.is_(None)
 
 #: True of a job that does not wait for its next attempt.
@@ -104,16 +119,7 @@ def _walk(
     region: str | None, limit: int, *conditions: sa.ColumnElement[bool]
 ) -> sa.Select[Any]:
     walk = (
-        sa.select(
-            _jobs.id,
-            _jobs.status,
-            _jobs.destination_region_id,
-            _jobs.source_tenant_id,
-            *_ORDER[:2],
-        )
-        .where(*conditions)
-        .order_by(*_ORDER)
-        .limit(limit)
+        sa.select(*_WAITING).where(*conditions).order_by(*_ORDER).limit(limit)
     )
     if region is None:
         return walk
@@ -122,13 +128,7 @@ def _walk(
 
 #: The query of the first copy to a region of the next tenant after one.
 NEXT_TENANT: Final[sa.Select[Any]] = (
-    sa.select(
-        _jobs.id,
-        _jobs.status,
-        _jobs.destination_region_id,
-        _jobs.source_tenant_id,
-        *_ORDER[:2],
-    )
+    sa.select(*_WAITING)
     .where(
         _REQUESTED,
         _jobs.destination_region_id == sa.bindparam("region"),

@@ -128,6 +128,10 @@ class Job(Base):
         # few.
         sa.Index("ix_jobs_reserved_image", "reserved_image_id"),
         sa.Index("ix_jobs_finished", "finished_at"),
+        # Finds the copies of some data in a tenant.
+        sa.Index(
+            "ix_jobs_content", "destination_tenant_id", "verification_source"
+        ),
         MYSQL_TABLE,
     )
 
@@ -173,6 +177,10 @@ class Job(Base):
     )
     read_region_id: orm.Mapped[str | None] = orm.mapped_column(NAME)
     read_image_id: orm.Mapped[str | None] = orm.mapped_column(text.Text(36))
+    waiting_for: orm.Mapped[str | None] = orm.mapped_column(text.Text(36))
+    waiting_since: orm.Mapped[datetime.datetime | None] = orm.mapped_column(
+        times.TIMESTAMP
+    )
     worker_id: orm.Mapped[str | None] = orm.mapped_column(NAME)
     # The columns keep their old names for the release before.
     claim_number: orm.Mapped[int] = orm.mapped_column(
@@ -302,6 +310,28 @@ class KeyHolder(Base):
     host: orm.Mapped[str] = orm.mapped_column(NAME, primary_key=True)
     fingerprints: orm.Mapped[str] = orm.mapped_column(text.Message)
     seen_at: orm.Mapped[datetime.datetime] = orm.mapped_column(times.TIMESTAMP)
+
+
+class Route(Base):
+    """The table of measured ways: :class:`image_replicator.nearness.Route`.
+
+    The destination stands for the place of the workers that serve it.
+    """
+
+    __tablename__ = "routes"
+    __table_args__ = (MYSQL_TABLE,)
+
+    destination_region_id: orm.Mapped[str] = orm.mapped_column(
+        NAME, primary_key=True
+    )
+    source_region_id: orm.Mapped[str] = orm.mapped_column(
+        NAME, primary_key=True
+    )
+    latency: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    rate: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    measured_at: orm.Mapped[datetime.datetime] = orm.mapped_column(
+        times.TIMESTAMP
+    )
 
 
 class Tenant(Base):

@@ -34,6 +34,7 @@ from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
 from image_replicator.jobs import Present
 from image_replicator.jobs import Verification
+from image_replicator.nearness import Replica
 
 _jobs: Final = models.Job.__table__.c
 
@@ -71,17 +72,23 @@ class OwnedJobs:
         return job
 
     @errors.retry_on_deadlock
-    def reserve_image(self, claim: Claim, image_id: str) -> None:
+    def reserve_image(
+        self, claim: Claim, image_id: str, read_from: Replica | None = None
+    ) -> None:
         """Commit the id of the destination's image, before it is created.
 
-        The bytes for it are read from the source image.
+        :param read_from: the image that the bytes are read from; None for the
+            source image.
         """
+        source = {
+            "read_region_id": _jobs.source_region_id,
+            "read_image_id": _jobs.source_image_id,
+        }
         self._set(
             claim,
             reserved_image_id=image_id,
             bytes_copied=0,
-            read_region_id=_jobs.source_region_id,
-            read_image_id=_jobs.source_image_id,
+            **(source | _read_from(read_from)),
         )
 
     @errors.retry_on_deadlock
@@ -100,10 +107,13 @@ class OwnedJobs:
         claim: Claim,
         bytes_copied: int,
         bytes_per_second: int | None = None,
+        read_from: Replica | None = None,
     ) -> JobStatus:
         """Record the copy's progress and rate, and renew the lease.
 
         :param bytes_per_second: smoothed; None while it is not known.
+        :param read_from: the image that the bytes are read from; None if it
+            is the same as before.
         :returns: ``replicating``, ``cancel_requested`` when the user wants
             it to stop, or ``canceling``.
         """
@@ -116,6 +126,7 @@ class OwnedJobs:
                 bytes_copied=bytes_copied,
                 bytes_per_second=bytes_per_second,
                 lease_expires_at=lease,
+                **_read_from(read_from),
             ):
                 return JobStatus.REPLICATING
         return self.renew(claim)
@@ -135,10 +146,13 @@ class OwnedJobs:
         bytes_copied: int,
         bytes_per_second: int | None,
         verification: Verification,
+        read_from: Replica | None = None,
     ) -> None:
         """End the job: the copy is complete and verified.
 
         :param bytes_per_second: the mean; None for an image without bytes.
+        :param read_from: the image that the last bytes were read from; None if
+            it is the same as before.
         """
         self._change(
             claim,
@@ -147,6 +161,7 @@ class OwnedJobs:
             bytes_copied=bytes_copied,
             bytes_per_second=bytes_per_second,
             reserved_image_id=None,
+            **_read_from(read_from),
             **statements.verified(verification),
         )
 
@@ -248,3 +263,13 @@ class OwnedJobs:
             )
         if not written:
             raise exception.ClaimLost(claim.job_id)
+
+
+def _read_from(replica: Replica | None) -> dict[str, Any]:
+    """Return the columns of the image that bytes are read from."""
+    if replica is None:
+        return {}
+    return {
+        "read_region_id": replica.region_id,
+        "read_image_id": replica.image_id,
+    }

@@ -44,6 +44,12 @@ UNOWNED: Final[dict[str, Any]] = {
     "slot": None,
 }
 
+#: The columns of a job that waits for no other one.
+WAITING_FOR_NONE: Final[dict[str, Any]] = {
+    "waiting_for": None,
+    "waiting_since": None,
+}
+
 #: The columns of the progress, for a job whose copy begins again.
 NOTHING_COPIED: Final[dict[str, Any]] = {
     "bytes_copied": 0,

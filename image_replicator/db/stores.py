@@ -25,6 +25,8 @@ from image_replicator.db import jobs
 from image_replicator.db import key_holders
 from image_replicator.db import leftovers
 from image_replicator.db import owned_jobs
+from image_replicator.db import replicas
+from image_replicator.db import routes
 from image_replicator.db import work_queue
 from image_replicator.db import workers
 
@@ -41,6 +43,8 @@ class Stores:
     :ivar authorities: the rights with which jobs are done.
     :ivar key_holders: the nodes that have sealing keys.
     :ivar idempotency_keys: the requests that are answered once.
+    :ivar replicas: the finished copies that another copy can read from.
+    :ivar routes: the ways between regions, as workers measured them.
     :ivar workers: the list of workers, for operators.
     """
 
@@ -53,6 +57,8 @@ class Stores:
     authorities: authorities.Authorities
     key_holders: key_holders.KeyHolders
     idempotency_keys: idempotency.IdempotencyKeys
+    replicas: replicas.Replicas
+    routes: routes.Routes
     workers: workers.WorkerRegistry
 
 
@@ -63,7 +69,7 @@ def open_stores(
 
     They open no connection before their first use.
 
-    :param conf: has ``[database]`` and ``[worker]``.
+    :param conf: has ``[database]``, ``[transfer]`` and ``[worker]``.
     :param published: is told of each change of a job's status; None to log
         them as a worker does.
     :raises ConfigurationError: if SQLite's directory cannot be used.
@@ -71,6 +77,7 @@ def open_stores(
     opened = database.Database(conf)
     published = published or events.Events((events.log_change_of_job,))
     regions = tuple(conf.worker.destination_regions) or None
+    ways = routes.Routes(opened)
     return Stores(
         database=opened,
         jobs=jobs.JobStore(opened, published),
@@ -81,5 +88,7 @@ def open_stores(
         authorities=authorities.Authorities(opened),
         key_holders=key_holders.KeyHolders(opened),
         idempotency_keys=idempotency.IdempotencyKeys(opened),
+        replicas=replicas.Replicas(opened, ways, conf.transfer),
+        routes=ways,
         workers=workers.WorkerRegistry(opened),
     )

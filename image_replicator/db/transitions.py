@@ -195,6 +195,7 @@ def _implied(new: JobStatus) -> dict[str, Any]:
             "background_since": None,
             "finished_at": times.utcnow(),
             "lease_expires_at": None,
+            **statements.WAITING_FOR_NONE,
         }
     if new not in statements.COPYING:
         values |= {"slot": None}

@@ -33,6 +33,7 @@ from image_replicator.db import slots
 from image_replicator.db import statements
 from image_replicator.db import times
 from image_replicator.db import transitions
+from image_replicator.db import waiting
 from image_replicator.jobs import Claim
 from image_replicator.jobs import Job
 from image_replicator.jobs import JobStatus
@@ -70,6 +71,7 @@ class WorkQueue:
         self._lease_time: float = conf.worker.lease_time
         self._regions = tuple(conf.worker.destination_regions) or None
         self._slots = slots.Slots(database, conf.worker.max_copies_per_region)
+        self._waiting = waiting.Waiting(database, conf.transfer)
 
     def claim_next(
         self, worker_id: str, passed_by: Set[str] = frozenset()
@@ -148,6 +150,8 @@ class WorkQueue:
     def _claim_copy(
         self, worker_id: str, row: sa.Row[Any]
     ) -> tuple[Job, Claim] | None:
+        if self._waiting.begin(row):
+            return None
         try:
             return self._claim(
                 worker_id,
@@ -157,6 +161,7 @@ class WorkQueue:
                 slot=self._slots.free_slot(row.destination_region_id),
                 error_code=None,
                 error_message=None,
+                **statements.WAITING_FOR_NONE,
             )
         except db_exc.DBDuplicateEntry:
             # Another copy has taken this slot.

@@ -88,9 +88,18 @@ class ImageClient:
         """Prove with a new token that the user still has the right."""
         self._service.renew_right()
 
-    def show(self, image_id: str) -> images.Image:
-        """Return the image as Glance shows it."""
-        reply = self._request("GET", image_id)
+    def show(
+        self, image_id: str, timeout: float | None = None
+    ) -> images.Image:
+        """Return the image as Glance shows it.
+
+        :param timeout: seconds that the answer may take; None for as long as
+            any request may.
+        """
+        patience: dict[str, Any] = (
+            {} if timeout is None else {"timeout": timeout}
+        )
+        reply = self._request("GET", image_id, **patience)
         self._service.check(reply, Request.SHOW)
         return self._service.parse(reply, "id", "status")
 
@@ -250,12 +259,17 @@ class ImageClient:
         return piece
 
     def download(
-        self, image_id: str, first: int, last: int
+        self,
+        image_id: str,
+        first: int,
+        last: int,
+        tell: Callable[[exception.TransferError | None], None] | None = None,
     ) -> download.Download:
         """Begin to read an image's data; the caller must close the download.
 
         :param first: the offset of the first byte.
         :param last: the offset of the last byte.
+        :param tell: as for :class:`~.download.Download`.
         :returns: the data; that of the whole image, if the store has no
             ranges.
         """
@@ -264,7 +278,7 @@ class ImageClient:
         if reply.status_code in _NO_RANGES:
             reply.close()
             reply = self._begin_download(image_id, {})
-        return self._download(reply)
+        return self._download(reply, tell=tell)
 
     def _begin_download(
         self, image_id: str, headers: dict[str, str]

@@ -12,6 +12,8 @@
 
 """The factory of the clients of image services."""
 
+import dataclasses
+
 from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import session as ksa_session
 from oslo_config import cfg
@@ -53,17 +55,28 @@ class ImageClients:
         side: Side,
         session: ksa_session.Session | None = None,
         user: image_service.UserRight | None = None,
+        patience: float | None = None,
     ) -> image_client.ImageClient:
         """Return a client of one region's image service.
 
         :param side: of the copy that the region is on.
         :param session: sends the requests; None for the shared one.
         :param user: with whose right the requests are made; None for ours.
+        :param patience: seconds at most of its timeouts for data, where
+            another service can be asked instead; None for those of
+            ``[transfer]``.
         """
         service = image_service.ImageService(
             session or self._session, region_id, self._catalogue, side, user
         )
-        return image_client.ImageClient(service, self._timeouts)
+        timeouts = self._timeouts
+        if patience is not None:
+            timeouts = dataclasses.replace(
+                timeouts,
+                connect=min(timeouts.connect, patience),
+                read=min(timeouts.read, patience),
+            )
+        return image_client.ImageClient(service, timeouts)
 
     def gateway(
         self,

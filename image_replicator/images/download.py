@@ -12,6 +12,7 @@
 
 """A download of an image's data, or of a part of it."""
 
+import contextlib
 import http.client
 import re
 import time
@@ -65,6 +66,7 @@ class Download:
         self._error = error
         self._encrypted = response.url.startswith("https:")
         self._brisk = False
+        self._aborted = False
         self.ended = False
         self.ranged = response.status_code == requests.codes.partial
         self.first, self.total = self._extent()
@@ -100,9 +102,11 @@ class Download:
             urllib3.exceptions.HTTPError,
             OSError,
             compression.BadData,
+            # Of a TLS connection that was just shut down.
+            ValueError,
         ) as error:
             connections.check_not_broken_off(self._response)
-            self.ended = isinstance(
+            self.ended = not self._aborted and isinstance(
                 error.__cause__, http.client.IncompleteRead
             )
             raise self.broken_off() from error
@@ -117,11 +121,10 @@ class Download:
 
         :raises TransferError: if there are more than there can be.
         """
-        if self._left is None:
-            return
-        self._left -= len(chunk)
-        if self._left < 0:
-            raise self.broken_off()
+        if self._left is not None:
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise self.broken_off()
         if self._tell:
             self._tell(None)
 
@@ -138,6 +141,13 @@ class Download:
         if self._tell:
             self._tell(self._error)
         return self._error
+
+    def abort(self) -> None:
+        """Make reading fail, also if another thread is reading just now."""
+        self._aborted = True
+        # It may have come to its end, or be closed, meanwhile.
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            self._raw.shutdown()
 
     def close(self) -> None:
         """End the download; its connection is kept if all has been read."""

@@ -43,6 +43,17 @@ def path(image: images.Image, tenant_id: str) -> str | None:
     return "/v2/images?" + parse.urlencode(query)
 
 
+def has_data_of(image: images.Image, found: images.Image) -> bool:
+    """Tell whether an image is active and has the data of another one.
+
+    :param image: the other one, which has a hash.
+    """
+    return found.get("status") == "active" and all(
+        found.get(key) == image[key]
+        for key in ("size", "os_hash_algo", "os_hash_value")
+    )
+
+
 def find(
     listed: Iterable[Any],
     image: images.Image,
@@ -64,10 +75,7 @@ def find(
         if (
             isinstance(found, dict)
             and found.get("owner") == tenant_id
-            and found.get("status") == "active"
-            and found.get("size") == image["size"]
-            and found.get("os_hash_algo") == image["os_hash_algo"]
-            and found.get("os_hash_value") == image["os_hash_value"]
+            and has_data_of(image, found)
             and (name is None or found.get("name") == name)
             and not is_unfinished(found.get("tags", ()))
         ):

@@ -17,7 +17,10 @@ whoever retries a job brings their own right.
 """
 
 import contextlib
+import functools
+from collections.abc import Callable
 from typing import Final
+from typing import NamedTuple
 
 from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import session as ksa_session
@@ -27,6 +30,7 @@ from oslo_log import log as logging
 
 from image_replicator import authority as ir_authority
 from image_replicator import exception
+from image_replicator import nearness
 from image_replicator import sealing
 from image_replicator import user_auth
 from image_replicator.db import authorities as db_authorities
@@ -53,14 +57,29 @@ NO_RIGHT: Final = frozenset(
 )
 
 
+#: Seconds that a service may be silent where others have the data as well.
+_PATIENCE: Final = 10.0
+
+
+class Readers(NamedTuple):
+    """The services that send the bytes of one region's images.
+
+    :ivar gateway: in front of the image service; None if there is none.
+    """
+
+    images: client.ImageClient
+    gateway: client.ImageClient | None
+
+
 class Access:
     """The image services of one job's copy, with the job's right.
 
     :param rights: of the user, by side; empty if the right is our own.
-    :param owner_id: the project that owns the source image, if it is known.
+    :param found: the job's right; None if the right is our own.
     :param session: sends requests to Keystone when the copy has ended, whose
         own connections may be broken off by then.
-    :param gateway: the gateway of the source region; None if it has none.
+    :param readers: returns the services of a region with a user's right.
+    :param trustee: gets tokens for the user's further trusts.
     :ivar source: the images of the source region.
     :ivar destination: the images of the destination region.
     """
@@ -70,29 +89,57 @@ class Access:
         source: client.ImageClient,
         destination: client.ImageClient,
         rights: dict[Side, service.UserRight],
-        owner_id: str | None,
+        found: ir_authority.Authority | None,
         session: ksa_session.Session,
-        gateway: client.ImageClient | None = None,
+        readers: Callable[[str, service.UserRight | None], Readers],
+        trustee: user_auth.Trustee,
     ) -> None:
         self.source = source
         self.destination = destination
-        self._gateway = gateway
         self._rights = rights
-        self._owner_id = owner_id
+        self._found = found
         self._session = session
+        self._readers = readers
+        self._trustee = trustee
 
     @property
     def is_user_s(self) -> bool:
         """Whether the right is a user's, and not our own."""
         return bool(self._rights)
 
-    def gateway_for(self, job: Job) -> client.ImageClient | None:
-        """Return the gateway of the source region, if it is to be used.
+    def reach(self, job: Job) -> nearness.Reach | None:
+        """Return the images that may be read for the job.
 
-        A gateway that damages the data must not spoil each attempt, so every
-        second one does without.
+        :returns: None if the right is our own, which is for the job's two
+            images alone.
         """
-        return self._gateway if job.attempts % 2 == 1 else None
+        if self._found is None:
+            return None
+        return self._found.reach(
+            job.source_tenant_id, job.destination_tenant_id
+        )
+
+    def readers(self, job: Job, replica: nearness.Replica) -> Readers:
+        """Return the services that send the bytes of an image.
+
+        :param replica: the source image, or another one within reach.
+        """
+        if replica.is_source:
+            right = self._rights.get(Side.SOURCE)
+            return Readers(
+                self.source, self._readers(replica.region_id, right).gateway
+            )
+        return self._readers(replica.region_id, self._right_to(job, replica))
+
+    def _right_to(
+        self, job: Job, replica: nearness.Replica
+    ) -> service.UserRight | None:
+        if replica.trust_id and replica.tenant_id:
+            trust = user_auth.TrustAuth(self._trustee, replica.trust_id)
+            return service.UserRight(trust, replica.tenant_id)
+        if replica.tenant_id == job.destination_tenant_id:
+            return self._rights.get(Side.DESTINATION)
+        return self._rights.get(Side.SOURCE)
 
     def renew(self) -> None:
         """Prove with new tokens that the user still has the rights.
@@ -116,8 +163,8 @@ class Access:
         """
         if (
             error.code is ErrorCode.SOURCE_NOT_FOUND
-            and self._rights
-            and self._owner_id not in (None, job.source_tenant_id)
+            and self._found
+            and self._found.source_owner_id not in (None, job.source_tenant_id)
         ):
             return exception.TransferError(
                 ErrorCode.SOURCE_ACCESS_LOST,
@@ -187,11 +234,23 @@ class AccessControl:
                 job.destination_region_id, Side.DESTINATION, session, rights
             ),
             rights,
-            found.source_owner_id if found else None,
+            found,
             self._session,
-            self._clients.gateway(
-                job.source_region_id, session, rights.get(Side.SOURCE)
+            functools.partial(self._readers, session),
+            self._trustee,
+        )
+
+    def _readers(
+        self,
+        session: ksa_session.Session | None,
+        region: str,
+        right: service.UserRight | None,
+    ) -> Readers:
+        return Readers(
+            self._clients.client(
+                region, Side.SOURCE, session, right, _PATIENCE
             ),
+            self._clients.gateway(region, session, right),
         )
 
     def as_service(self, job: Job) -> client.ImageClient | None:

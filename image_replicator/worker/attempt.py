@@ -29,6 +29,7 @@ from image_replicator.jobs import Job
 from image_replicator.worker import access
 from image_replicator.worker import availability
 from image_replicator.worker import buffer
+from image_replicator.worker import nearest
 from image_replicator.worker import outcome
 from image_replicator.worker import rate
 from image_replicator.worker import retry
@@ -80,6 +81,7 @@ class Attempts:
     :param conf: of the image replicator.
     :param database: the availability of the database.
     :param access: opens the image services for a job.
+    :param sources: finds where the bytes of images can be read.
     :param session: has the worker's own credentials.
     """
 
@@ -89,9 +91,11 @@ class Attempts:
         owned: owned_jobs.OwnedJobs,
         database: availability.DatabaseAvailability,
         access: access.AccessControl,
+        sources: nearest.NearestSource,
         session: ksa_session.Session,
     ) -> None:
         self._owned = owned
+        self._sources = sources
         self._database = database
         self._access = access
         self._connections = connections.Pool(session)
@@ -125,6 +129,7 @@ class Attempts:
             options=self._options,
             memory=self._memory,
             bandwidth=self._bandwidth,
+            sources=self._sources,
         )
 
     def run(self, copy: transfer.Transfer) -> outcome.Outcome:

@@ -10,11 +10,20 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""From where a copy reads the image's bytes: a gateway, or Glance itself."""
+"""From where a copy reads the image's bytes.
+
+There may be several places: the source image, copies of it that are nearer,
+and gateways in front of either. All have the same bytes, so a copy can go on
+from one to the other at any byte.
+"""
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Final
 
 from oslo_log import log as logging
@@ -22,82 +31,236 @@ from oslo_log import log as logging
 from image_replicator import exception
 from image_replicator.images import client
 from image_replicator.images import download
+from image_replicator.nearness import Replica
+from image_replicator.nearness import Route
+from image_replicator.worker import range_reader
+from image_replicator.worker import rate as worker_rate
+from image_replicator.worker import retry
 
 LOG = logging.getLogger(__name__)
 
-#: Failures of the gateway in a row with which the copy goes to Glance.
-_MOST_FAILURES: Final = 3
+#: Failures of a place in a row, without a byte in between, with which the copy
+#: leaves it. A reader fails for good with the third end at one byte.
+_MOST_FAILURES: Final = 2
 
-#: Seconds after which the gateway is tried again.
+#: Seconds after which a place that failed, or was too slow, is tried again.
 _PAUSE: Final = 30.0
+_LONG_PAUSE: Final = 300.0
+
+#: Seconds of waiting for a place after which its rate is looked at.
+_PERIOD: Final = 5.0
+
+#: Bytes per second, at least, of a place while another image can be read; and
+#: the same as a share of the other one's rate, if that was measured.
+_LEAST_RATE: Final = 1024 * 1024
+_LEAST_SHARE: Final = 0.125
+
+
+class Place:
+    """One image service, or gateway, that sends the bytes of an image.
+
+    :param replica: the image.
+    :param images: the service.
+    :param check: raises TransferError if the image cannot be used; None if
+        that is known to be not so.
+    :param is_gateway: whether the service is a gateway.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        images: client.ImageClient,
+        check: Callable[[], None] | None = None,
+        *,
+        is_gateway: bool = False,
+    ) -> None:
+        self.replica = replica
+        self.images = images
+        self.check = check or (lambda: None)
+        self.is_gateway = is_gateway
+        self.failures = 0
+        self.down_until = float("-inf")
+        self.running: weakref.WeakSet[download.Download] = weakref.WeakSet()
+
+    @property
+    def is_source(self) -> bool:
+        """Whether it is the source's image service itself."""
+        return self.replica.is_source and not self.is_gateway
+
+    def __str__(self) -> str:
+        kind = "the gateway of region" if self.is_gateway else "region"
+        return f"image {self.replica.image_id} in {kind} " + (
+            self.replica.region_id
+        )
 
 
 class DataSource:
     """Opens the downloads of one copy; several threads use it.
 
-    A gateway that fails costs the copy some seconds: its reader takes the
-    bytes up where they ended, from the gateway a few times, then from Glance.
+    A place that fails, or slows down to a crawl, costs the copy some seconds:
+    its reader takes the bytes up where they ended, from the next place.
 
-    :param source: the source's image service.
-    :param gateway: the gateway in front of it; None to do without.
+    :param places: in the order in which they are to be used; the source's
+        image service is one of them.
     :param size: bytes of the image.
+    :param routes: the ways to the destination region, by region.
+    :param least_rate: bytes per second of a gateway whose image service can be
+        read instead, at least.
     :param clock: seconds, never going back.
     """
 
     def __init__(
         self,
-        source: client.ImageClient,
-        gateway: client.ImageClient | None,
+        places: Sequence[Place],
         size: int,
+        routes: Mapping[str, Route] | None = None,
+        least_rate: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._source = source
-        self._gateway = gateway
+        self._places = places
+        (self._source,) = (place for place in places if place.is_source)
         self._size = size
+        self._routes = routes or {}
+        self._least_rate = least_rate
         self._clock = clock
         self._lock = threading.Lock()
-        self._failures = 0
-        self._down_until = clock()
+        self._current = places[0]
+        self._used: set[str] = set()
+        self._waiting = worker_rate.WhileWaiting(_PERIOD)
 
-    def download(
-        self, image_id: str, first: int, last: int
-    ) -> download.Download:
-        """Begin to read a range of an image.
+    @property
+    def read_from(self) -> Replica:
+        """The image that is read, or was read last."""
+        return self._current.replica
+
+    @property
+    def url(self) -> str:
+        """The URL of the service that is used; empty if it was not yet."""
+        return self._current.images.url
+
+    @property
+    def only_region(self) -> str | None:
+        """The region from which all bytes came; None if there are several."""
+        return next(iter(self._used)) if len(self._used) == 1 else None
+
+    def choose(self) -> None:
+        """Choose the first place whose image can be used."""
+        for place in self._usable():
+            try:
+                place.check()
+            except exception.TransferError as error:
+                self._failed(place, error)
+            else:
+                self._current = place
+                return
+
+    def begin(self, first: int, last: int) -> download.Download:
+        """Begin to read a range of the image.
 
         :param first: the offset of the first byte.
         :param last: the offset of the last byte.
-        :raises TransferError: if neither sends it.
+        :raises TransferError: if no place sends it; the error is that of the
+            source image.
         """
-        if self._gateway and self._is_up():
+        failure: exception.TransferError | None = None
+        for place in self._usable():
             try:
-                return self._gateway.download_piece(
-                    image_id, first, last, self._size, self._told
-                )
+                return self._open(place, first, last)
             except exception.TransferError as error:
-                self._failed(error)
-        return self._source.download(image_id, first, last)
+                if place.is_source:
+                    failure = error
+                    if not retry.may_pass(error.code):
+                        # The right to the copy may be gone.
+                        raise
+                self._failed(place, error)
+        if failure is None:
+            return self._open(self._source, first, last)
+        raise failure
 
-    def _is_up(self) -> bool:
-        with self._lock:
-            return self._clock() >= self._down_until
+    def _usable(self) -> Iterator[Place]:
+        for place in self._places:
+            if self._is_up(place):
+                yield place
 
-    def _failed(self, error: exception.TransferError) -> None:
-        """Count a failure; the last one makes the copy go to Glance."""
+    def _is_up(self, place: Place) -> bool:
         with self._lock:
-            self._failures += 1
-            if self._failures < _MOST_FAILURES:
-                LOG.info("The gateway failed: %s", error.message)
+            return self._clock() >= place.down_until
+
+    def _open(self, place: Place, first: int, last: int) -> download.Download:
+        def tell(error: exception.TransferError | None) -> None:
+            if error:
+                self._failed(place, error)
+            elif place.failures:
+                with self._lock:
+                    place.failures = 0
+
+        place.check()
+        image_id = place.replica.image_id
+        if place.is_gateway:
+            data = place.images.download_piece(
+                image_id, first, last, self._size, tell
+            )
+        else:
+            data = place.images.download(image_id, first, last, tell)
+            if not place.is_source and data.total not in (None, self._size):
+                # Of the source, it is an error of the whole copy.
+                data.close()
+                raise range_reader.size_differs(self._size)
+        with self._lock:
+            place.running.add(data)
+            self._used.add(place.replica.region_id)
+            if self._current is not place:
+                LOG.info("Reading %s, no longer %s", place, self._current)
+                self._current = place
+        return data
+
+    def _failed(self, place: Place, error: exception.TransferError) -> None:
+        """Count a failure of a place; the last one makes the copy leave it."""
+        if place.is_source and len(self._places) == 1:
+            return
+        with self._lock:
+            place.failures += 1
+            lasting = not retry.may_pass(error.code)
+            if place.failures < _MOST_FAILURES and not lasting:
+                LOG.info("Reading %s failed: %s", place, error.message)
                 return
-            self._failures = 0
-            self._down_until = self._clock() + _PAUSE
+            place.failures = 0
+            pause = _LONG_PAUSE if lasting else _PAUSE
+            place.down_until = self._clock() + pause
         LOG.warning(
-            "The gateway is not used for %.0f s: %s", _PAUSE, error.message
+            "Not reading %s for %.0f s: %s", place, pause, error.message
         )
 
-    def _told(self, error: exception.TransferError | None) -> None:
-        """Learn how a download of the gateway goes on."""
-        if error:
-            self._failed(error)
-        else:
-            with self._lock:
-                self._failures = 0
+    def waited(self, size: int, seconds: float) -> None:
+        """Learn how long the upload waited for bytes; leave a slow place.
+
+        :param size: bytes that came.
+        :param seconds: for which they were waited for.
+        """
+        rate = self._waiting.measure(size, seconds)
+        if rate is None:
+            return
+        place = self._current
+        others = [each for each in self._usable() if each is not place]
+        if not others or rate >= self._least(place, others[0]):
+            return
+        LOG.warning(
+            "Not reading %s for %.0f s: it sends only %.0f bytes per second",
+            place,
+            _LONG_PAUSE,
+            rate,
+        )
+        with self._lock:
+            place.down_until = self._clock() + _LONG_PAUSE
+            running = list(place.running)
+        for data in running:
+            data.abort()
+
+    def _least(self, place: Place, other: Place) -> float:
+        """Return the rate below which another place is likely to be faster."""
+        if place.replica == other.replica:
+            # Both are at the end of the same way.
+            return self._least_rate
+        route = self._routes.get(other.replica.region_id)
+        known = route.rate if route else 0.0
+        return max(_LEAST_RATE, _LEAST_SHARE * known)

@@ -95,9 +95,13 @@ class Finalizer:
 
     def _write(self, job: Job, claim: Claim, ended: Outcome) -> None:
         match ended:
-            case Replicated(verification, bytes_per_second):
+            case Replicated(verification, bytes_per_second, read_from):
                 self._owned.finish(
-                    claim, job.image_size, bytes_per_second, verification
+                    claim,
+                    job.image_size,
+                    bytes_per_second,
+                    verification,
+                    read_from,
                 )
             case Skipped(present):
                 self._owned.skip(claim, present)

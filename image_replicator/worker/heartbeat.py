@@ -109,6 +109,7 @@ class Heartbeat:
                 copy.claim,
                 copy.bytes_copied,
                 copy.smoothed_rate(),
+                copy.read_from,
             )
         except exception.ClaimLost:
             # The claim also ends when the copy has just been finalized; a

@@ -18,6 +18,7 @@ import enum
 from image_replicator.errors import ErrorCode
 from image_replicator.jobs import Present
 from image_replicator.jobs import Verification
+from image_replicator.nearness import Replica
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +27,12 @@ class Replicated:
 
     :ivar verification: the hashes that were compared.
     :ivar bytes_per_second: the mean rate; None for an image without bytes.
+    :ivar read_from: the image that the bytes, or the last of them, came from.
     """
 
     verification: Verification
     bytes_per_second: int | None
+    read_from: Replica
 
 
 @dataclasses.dataclass(frozen=True)

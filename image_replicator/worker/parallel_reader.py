@@ -107,6 +107,11 @@ class ParallelReader:
 
     # Called by the thread that uploads.
 
+    @property
+    def latency(self) -> float:
+        """Mean seconds from a request to its first byte; 0 if not known."""
+        return self._pieces.latency
+
     def start(self) -> None:
         """Begin to read, with one reader."""
         with self._lock:
@@ -334,8 +339,7 @@ class ParallelReader:
         self._pieces.store(piece, chunk)
         if self._pieces.is_first(piece):
             self._data.notify()
-        if not piece.data.ranged:
-            self._tuner.use_one_stream()
+        self._tuner.use_one_stream(not piece.data.ranged)
         while piece.single and not self._is_over():
             if self._pieces.may_go_on(piece):
                 return

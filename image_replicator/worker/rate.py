@@ -101,11 +101,38 @@ class Limiter:
         return min(size, max(1, int(self._rate * _BURST)))
 
 
+class WhileWaiting:
+    """The rate of a source while the upload waits for it.
+
+    So a slow destination, or a limit of ours, does not count.
+
+    :param period: seconds of waiting that each measurement takes.
+    """
+
+    def __init__(self, period: float) -> None:
+        self._period = period
+        self._bytes = 0
+        self._seconds = 0.0
+
+    def measure(self, size: int, seconds: float) -> float | None:
+        """Count bytes of the source.
+
+        :param size: bytes that came.
+        :param seconds: seconds for which they were waited for.
+        :returns: bytes per second of waiting, if a measurement ends here.
+        """
+        self._bytes += size
+        self._seconds += seconds
+        if self._seconds < self._period or not self._seconds:
+            return None
+        rate = self._bytes / self._seconds
+        self._bytes = 0
+        self._seconds = 0.0
+        return rate
+
+
 class Minimum:
     """Detects a source that is too slow.
-
-    It counts only the time for which the upload waits for the source. So a
-    slow destination, or a limit of ours, does not count.
 
     :param rate: bytes per second of waiting, at least; 0 for no minimum.
     :param period: seconds of waiting after which the rate is looked at.
@@ -113,9 +140,7 @@ class Minimum:
 
     def __init__(self, rate: int, period: float) -> None:
         self._rate = rate
-        self._period = period
-        self._bytes = 0
-        self._seconds = 0.0
+        self._measured = WhileWaiting(period)
 
     def check(self, size: int, seconds: float) -> None:
         """Count bytes of the source.
@@ -124,16 +149,11 @@ class Minimum:
         :param seconds: seconds for which they were waited for.
         :raises TransferError: if the source is too slow.
         """
-        self._bytes += size
-        self._seconds += seconds
-        if self._seconds < self._period:
-            return
-        if self._bytes < self._rate * self._seconds:
+        rate = self._measured.measure(size, seconds)
+        if rate is not None and rate < self._rate:
             raise exception.TransferError(
                 ErrorCode.SOURCE_TOO_SLOW,
-                f"The source has sent {self._bytes} bytes while the copy "
-                f"waited for it for {self._seconds:.0f} seconds; at least "
-                f"{self._rate} bytes per second are wanted.",
+                f"The source has sent {rate:.0f} bytes per second while the "
+                f"copy waited for it; at least {self._rate} bytes per second "
+                "are wanted.",
             )
-        self._bytes = 0
-        self._seconds = 0.0

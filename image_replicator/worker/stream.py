@@ -68,6 +68,8 @@ class ImageStream:
     :param chunk_size: most bytes of one read.
     :param limits: limits of the rate; all are kept.
     :param minimum: tells when the source is too slow.
+    :param waited: told how many bytes came, and the seconds for which they
+        were waited for.
     :param silence: seconds for which the source may send nothing.
     :param wait: waits for a number of seconds; raises to stop the copy.
     :param abort: breaks off all requests to the source.
@@ -92,6 +94,7 @@ class ImageStream:
         wait: Callable[[float], None],
         abort: Callable[[], None],
         confirm: Callable[[], None] = lambda: None,
+        waited: Callable[[int, float], None] = lambda _size, _seconds: None,
         hashers: Sequence[Hasher] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -108,6 +111,7 @@ class ImageStream:
         self._wait = wait
         self._abort = abort
         self.confirm = confirm
+        self._waited = waited
         self._hashers = hashers
         self._clock = clock
         self._offset = 0
@@ -135,6 +139,11 @@ class ImageStream:
     def exhausted(self) -> bool:
         """Whether the upload has taken all bytes."""
         return self.bytes_copied == self._size
+
+    @property
+    def latency(self) -> float:
+        """Mean seconds from a request to its first byte; 0 if not known."""
+        return self._reader.latency
 
     def start(self) -> None:
         """Begin to read, before the upload does."""
@@ -198,7 +207,9 @@ class ImageStream:
             self._offset += len(chunk)
             for hasher in self._hashers:
                 hasher.update(chunk)
-        self._minimum.check(sum(map(len, chunks)), self._clock() - began)
+        size, seconds = sum(map(len, chunks)), self._clock() - began
+        self._waited(size, seconds)
+        self._minimum.check(size, seconds)
         return bool(chunks)
 
     def _read_alone(self) -> None:

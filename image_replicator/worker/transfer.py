@@ -21,21 +21,19 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
-from typing import Any
 from typing import ParamSpec
 from typing import TypeVar
 
 from oslo_config import cfg
 from oslo_log import log as logging
-from oslo_utils import uuidutils
 
 from image_replicator import exception
 from image_replicator import images
 from image_replicator import jobs
 from image_replicator import metadata
+from image_replicator import nearness
 from image_replicator.db import owned_jobs
 from image_replicator.errors import ErrorCode
-from image_replicator.images import answers
 from image_replicator.images import client
 from image_replicator.images import connections
 from image_replicator.jobs import Claim
@@ -44,6 +42,8 @@ from image_replicator.worker import access
 from image_replicator.worker import availability
 from image_replicator.worker import buffer
 from image_replicator.worker import data_source
+from image_replicator.worker import nearest
+from image_replicator.worker import new_image
 from image_replicator.worker import outcome
 from image_replicator.worker import proof
 from image_replicator.worker import range_reader
@@ -83,6 +83,7 @@ class Transfer:
     :param options: ``[transfer]`` of the configuration.
     :param memory: has a share of it for the image.
     :param bandwidth: limit that all copies of this worker share.
+    :param sources: finds where the image's bytes can be read.
     :ivar access: both image services, once the copy has begun.
     """
 
@@ -99,11 +100,11 @@ class Transfer:
         options: cfg.ConfigOpts.GroupAttr,
         memory: buffer.Buffer,
         bandwidth: rate.Limiter,
+        sources: nearest.NearestSource,
     ) -> None:
         self.job = job
         self.claim = claim
         self._owned = owned
-        self._earlier_image_id = job.reserved_image_id
         self._database = database
         self._open_access = open_access
         self._proof: proof.Proof | None = None
@@ -113,6 +114,8 @@ class Transfer:
         self._options = options
         self._memory = memory
         self._limits = (bandwidth, rate.Limiter(options.bandwidth_limit))
+        self._sources = sources
+        self._source_data: data_source.DataSource | None = None
         self._stream: stream.ImageStream | None = None
         self._smoothed_rate = rate.Smoothed()
         self._lock = threading.Lock()
@@ -124,6 +127,16 @@ class Transfer:
     def bytes_copied(self) -> int:
         """Number of bytes that the destination has taken."""
         return self._stream.bytes_copied if self._stream else 0
+
+    @property
+    def read_from(self) -> nearness.Replica:
+        """The image that the bytes come from, as far as is known."""
+        if self._source_data:
+            return self._source_data.read_from
+        return nearness.Replica(
+            region_id=self.job.source_region_id,
+            image_id=self.job.source_image_id,
+        )
 
     def smoothed_rate(self) -> int | None:
         """Return bytes per second; to be called in regular intervals."""
@@ -189,7 +202,10 @@ class Transfer:
         self, right: proof.Proof
     ) -> outcome.Replicated | outcome.Skipped:
         image = right.begin()
-        if present := self._present(image):
+        new = new_image.NewImage(
+            self.job, self.claim, self._owned, self._call, self._destination
+        )
+        if present := self._present(image, new):
             return outcome.Skipped(present)
         carried = self._carried(image)
         source = verification.SourceData(image, again=self.job.attempts > 1)
@@ -199,10 +215,13 @@ class Transfer:
         try:
             # The first bytes are on their way while the image is created.
             data.start()
-            image_id = self._prepare_destination(carried)
+            self._check_stop()
+            new.remove_earlier()
+            image_id = new.create(carried, self.read_from)
             began = time.monotonic()
             self._upload(image_id, data)
             seconds = time.monotonic() - began
+            self._record_way(data, seconds)
         finally:
             data.close()
         self._check_stop()
@@ -216,19 +235,19 @@ class Transfer:
         LOG.info("Job %s: verified, %s", self.job.id, evidence)
         right.renew(image)
         self._check_stop()
-        self._complete(image, carried, image_id)
+        new.complete(image, carried, image_id)
         self._check_stop()
-        return outcome.Replicated(
-            evidence,
-            round(image["size"] / seconds) if image["size"] else None,
-        )
+        rate = round(image["size"] / seconds) if image["size"] else None
+        return outcome.Replicated(evidence, rate, self.read_from)
 
-    def _present(self, image: images.Image) -> jobs.Present | None:
+    def _present(
+        self, image: images.Image, new: new_image.NewImage
+    ) -> jobs.Present | None:
         """Return the image that makes the copy needless, if there is one."""
         if self.job.if_present is not jobs.IfPresent.SKIP:
             return None
         # An earlier attempt's image must not be taken for the tenant's.
-        self._remove_earlier_image()
+        new.remove_earlier()
         self._check_stop()
         return self._destination.find_present(
             image,
@@ -245,62 +264,6 @@ class Transfer:
             raise exception.TransferError(
                 ErrorCode.METADATA_REFUSED, error.message
             ) from error
-
-    def _prepare_destination(self, carried: images.Image) -> str:
-        """Commit the image's id, then create the image without data."""
-        self._check_stop()
-        self._remove_earlier_image()
-        image_id = uuidutils.generate_uuid()
-        self._call(self._owned.reserve_image, self.claim, image_id)
-        self._create(self._new_image(carried, image_id))
-        self._call(self._owned.image_created, self.claim, image_id)
-        return image_id
-
-    def _new_image(self, carried: images.Image, image_id: str) -> images.Image:
-        """Return the image as it is created, private and marked."""
-        image = {
-            **carried,
-            "id": image_id,
-            "owner": self.job.destination_tenant_id,
-            "visibility": "private",
-            "tags": metadata.marked(
-                carried.get("tags", ()), self.job.source_region_id
-            ),
-        }
-        if self.job.destination_image_name is not None:
-            image["name"] = self.job.destination_image_name
-        return image
-
-    def _remove_earlier_image(self) -> None:
-        """Remove the image that an earlier attempt could not remove.
-
-        It is not completed instead, even if it has all its data: the worker
-        that lost the job may be about to delete it, and may have been halted
-        since. Only an id that no other attempt knows is safe from that.
-        """
-        image_id = self._earlier_image_id
-        if image_id is None:
-            return
-        try:
-            self._destination.remove(
-                image_id, exists=self.job.destination_image_id is not None
-            )
-        except exception.TransferError as error:
-            raise exception.TransferError(
-                error.code,
-                "The image of an earlier attempt could not be removed. "
-                f"{error.message}",
-            ) from error
-        self._call(self._owned.image_removed, self.claim)
-        self._earlier_image_id = None
-
-    def _create(self, image: images.Image) -> None:
-        try:
-            self._destination.create(image)
-        except answers.Refused:
-            # Only a refusal makes it certain that no image exists.
-            self._call(self._owned.image_removed, self.claim)
-            raise
 
     def _call(
         self, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -322,17 +285,18 @@ class Transfer:
     ) -> stream.ImageStream:
         options = self._options
         assert self.access  # nosec B101: set at the begin
-        source = data_source.DataSource(
-            self._source, self.access.gateway_for(self.job), image["size"]
+        places = self._source_data = self._call(
+            self._sources.open, self.job, image, self.access
         )
         return stream.ImageStream(
-            lambda first, last: source.download(image["id"], first, last),
+            places.begin,
             image["size"],
             tuner=tuner.Tuner(
                 options.min_streams,
                 options.max_streams,
-                self.connections.round_trip(self._source.url),
+                self.connections.round_trip(places.url),
             ),
+            waited=places.waited,
             window=self._memory.share,
             chunk_size=options.chunk_size,
             limits=self._limits,
@@ -349,6 +313,14 @@ class Transfer:
             confirm=confirm,
             hashers=hashers,
         )
+
+    def _record_way(self, data: stream.ImageStream, seconds: float) -> None:
+        """Record how fast the bytes came, for later copies."""
+        assert self._source_data  # nosec B101: set with the stream
+        way = nearness.Route(
+            latency=data.latency, rate=self.job.image_size / seconds
+        )
+        self._sources.record(self.job, self._source_data, way)
 
     def _upload(self, image_id: str, data: stream.ImageStream) -> None:
         upload.upload(
@@ -378,15 +350,6 @@ class Transfer:
             on_failure=_log_resumption,
             skip=True,
         )
-
-    def _complete(
-        self, image: images.Image, carried: images.Image, image_id: str
-    ) -> None:
-        """Remove the mark, so that the user can use the image."""
-        final: dict[str, Any] = {"tags": carried.get("tags", [])}
-        if image.get("protected"):
-            final["protected"] = True
-        self._destination.change(image_id, **final)
 
     def _check_stop(self) -> None:
         if self._stop_reason:

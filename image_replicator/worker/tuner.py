@@ -84,6 +84,7 @@ class Tuner:
     ) -> None:
         self._least = least
         self._most = most
+        self._alone = False
         self._clock = clock
         self._grown_from: tuple[int, float] | None = None
         self._doubts = 0
@@ -93,6 +94,14 @@ class Tuner:
         guess = round(round_trip / _SECONDS_PER_STREAM) if far else 1
         self.streams = max(least, min(most, guess))
         self.fast = True
+
+    @property
+    def _at_least(self) -> int:
+        return 1 if self._alone else self._least
+
+    @property
+    def _at_most(self) -> int:
+        return 1 if self._alone else self._most
 
     def observe(
         self, rate: float, waiting: float, busy: float, latency: float
@@ -112,7 +121,7 @@ class Tuner:
             self.fast = False
             self._forget_growth()
             needed = math.ceil(busy * _SPARE)
-            self.streams = max(self._least, min(self.streams, needed))
+            self.streams = max(self._at_least, min(self.streams, needed))
 
     def _grow(self, rate: float, latency: float) -> None:
         if self._grown_from and rate < self._least_that_pays(
@@ -126,8 +135,8 @@ class Tuner:
             self._doubts = 0
             self._grown_from = (self.streams, rate)
             factor = _FAST_GROWTH if self.fast else _GROWTH
-            self.streams = min(self._most, self.streams * factor)
-            self.fast &= self.streams < self._most
+            self.streams = min(self._at_most, self.streams * factor)
+            self.fast &= self.streams < self._at_most
 
     def _least_that_pays(
         self, streams: int, rate: float, latency: float
@@ -146,12 +155,17 @@ class Tuner:
 
     def back_off(self) -> None:
         """Halve the number, as the source is overloaded."""
-        self.streams = max(self._least, self.streams // 2)
+        self.streams = max(self._at_least, self.streams // 2)
         self._wait(_RESPITE)
 
-    def use_one_stream(self) -> None:
-        """Keep to one stream, as the source sends no ranges."""
-        self._least = self._most = self.streams = 1
+    def use_one_stream(self, alone: bool = True) -> None:
+        """Keep to one stream, as the source sends no ranges.
+
+        :param alone: False once another source is read, which does.
+        """
+        if alone != self._alone:
+            self._alone = alone
+            self.streams = 1 if alone else self._at_least
 
     def _wait(self, seconds: float) -> None:
         self.fast = False

@@ -53,6 +53,7 @@ from image_replicator.worker import clock_check
 from image_replicator.worker import duty
 from image_replicator.worker import finalize
 from image_replicator.worker import heartbeat
+from image_replicator.worker import nearest
 from image_replicator.worker import outcome
 from image_replicator.worker import promotion
 from image_replicator.worker import reaper
@@ -103,9 +104,7 @@ class Worker:
             image_clients.ImageClients(conf, session),
             session,
         )
-        self._attempts = attempt.Attempts(
-            conf, stores.owned, self._database, access_control, session
-        )
+        self._attempts = self._new_attempts(access_control, session)
         self._finalizer = finalize.Finalizer(
             stores.owned,
             stores.leftovers,
@@ -133,6 +132,21 @@ class Worker:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._stopping_now = threading.Event()
+
+    def _new_attempts(
+        self,
+        access_control: access.AccessControl,
+        session: ksa_session.Session,
+    ) -> attempt.Attempts:
+        stores, options = self._stores, self._conf.transfer
+        return attempt.Attempts(
+            self._conf,
+            stores.owned,
+            self._database,
+            access_control,
+            nearest.NearestSource(stores.replicas, stores.routes, options),
+            session,
+        )
 
     def _new_rights_duties(self) -> tuple[Callable[[], None], ...]:
         """Return the duties that users' rights bring along."""

@@ -40,9 +40,8 @@ from image_replicator.api import resource
 from image_replicator.api import responses
 from image_replicator.api import router
 from image_replicator.api import versions
-from image_replicator.db import idempotency
-from image_replicator.db import jobs as db_jobs
 from image_replicator.db import listing
+from image_replicator.db import stores
 
 LOG = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ class JobsController(resource.ItemController):
     """The jobs resource.
 
     :param conf: of the image replicator.
-    :param keys: the requests that are answered once.
+    :param stores: of the jobs.
     :param links: makes the links to jobs.
     """
 
@@ -65,22 +64,21 @@ class JobsController(resource.ItemController):
     def __init__(
         self,
         conf: cfg.ConfigOpts,
-        repository: db_jobs.JobStore,
-        keys: idempotency.IdempotencyKeys,
+        stores: stores.Stores,
         enforcer: policy.Enforcer,
         identity: identity.Identity,
         delegations: delegation.Delegations,
         links: links.Links,
     ) -> None:
         self._conf = conf
-        self._repository = repository
+        self._repository = stores.jobs
         self._enforcer = enforcer
         self._links = links
         self._admission = admission.Admission(
             conf, enforcer, identity, delegations
         )
         self._ordering = ordering.Ordering(
-            conf, repository, keys, self._admission, delegations
+            conf, stores, self._admission, delegations
         )
 
     def target(self, tenant_id: str) -> Mapping[str, str]:
@@ -192,9 +190,8 @@ class JobsController(resource.ItemController):
         self, call: resource.Call[None], order: orders.Order
     ) -> webob.Response:
         plans = self._ordering.rehearse(call, order)
-        region = self._conf.region_id
         return responses.json_response(
-            {"plan": [representation.of_plan(plan, region) for plan in plans]}
+            {"plan": [representation.of_plan(plan) for plan in plans]}
         )
 
     def retry(self, call: resource.Call[jobs.Job]) -> webob.Response:

@@ -23,7 +23,13 @@ from image_replicator.tests.functional.cloud import api_base
 
 
 class OrderTestCase(api_base.ApiTestCase):
-    def order(self, image_id: str, *destinations: Any, **values: Any) -> Any:
+    def order(
+        self,
+        image_id: str,
+        *destinations: Any,
+        user: str = "alice",
+        **values: Any,
+    ) -> Any:
         """Ask for copies, and return the jobs of the answer.
 
         :param destinations: names of projects, or whole ones
@@ -38,7 +44,7 @@ class OrderTestCase(api_base.ApiTestCase):
             ],
             **values,
         }
-        reply = self.request_1_2("POST", "/jobs", json=body)
+        reply = self.request_1_2("POST", "/jobs", json=body, user=user)
         self.assertEqual(202, reply.status_code, reply.text)
         return reply.json()["jobs"]
 
@@ -67,6 +73,8 @@ class TestOrders(OrderTestCase):
         )
         # Uploads at once may fail on Glance's SQLite.
         self.start_worker(worker={"concurrency": 1})
+        source = {"region_id": "ot1", "image_id": image["id"]}
+        nearest = {"ot1": source, "ot2": source}
         for job, (region, project, name) in zip(
             jobs,
             (
@@ -83,10 +91,10 @@ class TestOrders(OrderTestCase):
                 ended["destination_image_id"]
             )
             self.assertEqual(name, copy["name"])
-            self.assertEqual(
-                {"region_id": "ot1", "image_id": image["id"]},
-                ended["read_from"],
-            )
+            self.assertEqual(nearest[region], ended["read_from"])
+            # The next copy to this region is read from this one.
+            if region == "ot2":
+                nearest[region] = {"region_id": region, "image_id": copy["id"]}
 
     def test_older_versions_show_what_they_always_did(self) -> None:
         image = self.cloud.images("ot1").create()
@@ -94,9 +102,15 @@ class TestOrders(OrderTestCase):
         first = self.job(job["job_id"])
         second = self.job_1_1(job["job_id"])
         third = self.show(job["job_id"])
-        self.assertEqual((10, 22, 26), (len(first), len(second), len(third)))
+        self.assertEqual((10, 22, 27), (len(first), len(second), len(third)))
         self.assertEqual(
-            {"priority", "read_from", "retry_at", "skipped"},
+            {
+                "priority",
+                "read_from",
+                "retry_at",
+                "skipped",
+                "waiting_for",
+            },
             set(third) - set(second),
         )
 

@@ -101,6 +101,9 @@ HARMLESS: Final = {
     "images.list_tagged",
     "authorities.get",
     "authorities.sweep",
+    "replicas.choose",
+    "routes.to",
+    "routes.record",
 }
 
 #: Steps of a clean-up that another worker continues. The worker's unit tests

@@ -25,6 +25,7 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 from typing import cast
 from typing import TYPE_CHECKING
@@ -62,9 +63,12 @@ VERIFICATION = Verification(
 )
 
 
-def configuration(connection: str, **worker: Any) -> cfg.ConfigOpts:
+def configuration(
+    connection: str, transfer: Mapping[str, Any] | None = None, **worker: Any
+) -> cfg.ConfigOpts:
     """Return a configuration for a database.
 
+    :param transfer: options of ``[transfer]``.
     :param worker: options of ``[worker]``.
     """
     conf = cfg.ConfigOpts()
@@ -73,6 +77,8 @@ def configuration(connection: str, **worker: Any) -> cfg.ConfigOpts:
     conf.set_override("connection", connection, "database")
     for name, value in worker.items():
         conf.set_override(name, value, "worker")
+    for name, value in (transfer or {}).items():
+        conf.set_override(name, value, "transfer")
     return conf
 
 
@@ -119,6 +125,8 @@ def row(**changes: Any) -> dict[str, Any]:
         "background_since": None,
         "read_region_id": None,
         "read_image_id": None,
+        "waiting_for": None,
+        "waiting_since": None,
         "worker_id": None,
         "claim_number": 0,
         "uncounted_claims": 0,
@@ -183,12 +191,18 @@ class DatabaseTestCase(testtools.TestCase):
         # oslo.db's log is shown when a test fails.
         self.useFixture(fixtures.FakeLogger())
 
-    def new_stores(self, url: str | None = None, **worker: Any) -> Any:
+    def new_stores(
+        self,
+        url: str | None = None,
+        transfer: Mapping[str, Any] | None = None,
+        **worker: Any,
+    ) -> Any:
         """Return stores with an engine of their own.
 
+        :param transfer: options of ``[transfer]``.
         :param worker: options of ``[worker]``.
         """
-        conf = configuration(url or self.url, **worker)
+        conf = configuration(url or self.url, transfer, **worker)
         subscribers = (events.log_change, self.changes.append)
         opened = stores.open_stores(conf, events.Events(subscribers))
         self.addCleanup(opened.database.dispose)

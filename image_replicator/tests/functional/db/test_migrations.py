@@ -133,6 +133,7 @@ class Migrations(base.Mixin):
                     "idempotency_keys",
                     "jobs",
                     "key_holders",
+                    "routes",
                     "tenants",
                     "workers",
                 },

@@ -38,7 +38,7 @@ from image_replicator.worker import worker as worker_worker
 
 #: Seconds.
 TOLERANCE = 4.0
-OPTIONS = {"lease_time": 20.0, "progress_interval": 4.0}
+OPTIONS: dict[str, Any] = {"lease_time": 20.0, "progress_interval": 4.0}
 
 
 class TestClock(base.Galera):

@@ -18,6 +18,7 @@ import fixtures
 
 from image_replicator import exception
 from image_replicator import jobs
+from image_replicator import nearness
 from image_replicator.errors import ErrorCode
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
@@ -29,7 +30,8 @@ FAILED = outcome.Failed(ErrorCode.SOURCE_BUSY, "The words.")
 EVIDENCE = jobs.Verification(
     algorithm="sha512", source="abc", destination="abc"
 )
-REPLICATED = outcome.Replicated(EVIDENCE, 1000)
+READ_FROM = nearness.Replica(region_id="ot1", image_id=IMAGE_ID)
+REPLICATED = outcome.Replicated(EVIDENCE, 1000, READ_FROM)
 ENDS = (
     REPLICATED,
     outcome.StopReason.CANCELED,

@@ -110,7 +110,7 @@ class TestMinimum(testtools.TestCase):
             exception.TransferError, minimum.check, 99, 1.0
         )
         self.assertEqual(ErrorCode.SOURCE_TOO_SLOW, error.code)
-        self.assertIn("5940 bytes", error.message)
+        self.assertIn("99 bytes per second", error.message)
 
     def test_a_moment_of_silence_is_made_up_for(self) -> None:
         minimum = rate.Minimum(100, 60.0)

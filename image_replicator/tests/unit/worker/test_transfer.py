@@ -15,9 +15,12 @@
 import hashlib
 from typing import Any
 
+from keystoneauth1 import session as ksa_session
+
 from image_replicator import exception
 from image_replicator import jobs
 from image_replicator import metadata
+from image_replicator import user_auth
 from image_replicator.errors import Side
 from image_replicator.images import connections
 from image_replicator.tests.unit import glances
@@ -25,6 +28,7 @@ from image_replicator.tests.unit.worker import base
 from image_replicator.worker import access
 from image_replicator.worker import availability
 from image_replicator.worker import buffer
+from image_replicator.worker import nearest
 from image_replicator.worker import outcome
 from image_replicator.worker import rate
 from image_replicator.worker import transfer
@@ -53,20 +57,30 @@ class TransferTestCase(base.WorkerTestCase):
             self.claimed,
             owned=self.stores.owned,
             database=availability.DatabaseAvailability(),
-            open_access=lambda: access.Access(
-                glances.image_client(own.session, "ot1", Side.SOURCE),
-                glances.image_client(own.session),
-                {},
-                None,
-                own.session,
-            ),
+            open_access=lambda: self._open(own.session),
             connections=own,
             rules=metadata.Rules(**rules),
             options=self.conf.transfer,
             memory=buffer.Buffer(self.WINDOW, self.WINDOW),
             bandwidth=rate.Limiter(0),
+            sources=nearest.NearestSource(
+                self.stores.replicas, self.stores.routes, self.conf.transfer
+            ),
         )
         self.addCleanup(own.close)
+
+    def _open(self, session: ksa_session.Session) -> access.Access:
+        """Return both image services, with our own right."""
+        source = glances.image_client(session, "ot1", Side.SOURCE)
+        return access.Access(
+            source,
+            glances.image_client(session),
+            {},
+            None,
+            session,
+            lambda _region, _right: access.Readers(source, None),
+            user_auth.Trustee(None),
+        )
 
     def image(self) -> dict[str, Any]:
         """Return the only image at the destination."""

@@ -21,6 +21,7 @@ from image_replicator import exception
 from image_replicator.tests.unit import glances
 from image_replicator.tests.unit.worker import base
 from image_replicator.tests.unit.worker import test_transfer
+from image_replicator.worker import new_image
 from image_replicator.worker import outcome
 from image_replicator.worker import rate
 from image_replicator.worker import transfer
@@ -294,7 +295,13 @@ class TestLostAnswer(test_transfer.TransferTestCase):
         )
         data.start()
         self.addCleanup(data.close)
-        image_id = self.copy._prepare_destination({})
+        image_id = new_image.NewImage(
+            self.job,
+            self.claimed,
+            self.stores.owned,
+            self.copy._call,
+            self.copy._destination,
+        ).create({}, self.copy.read_from)
         self.assertRaises(
             exception.TransferError,
             upload.upload,

@@ -1,0 +1,103 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The store of the ways between regions, as workers measured them."""
+
+from typing import Any
+from typing import Final
+
+import sqlalchemy as sa
+from oslo_db import exception as db_exc
+
+from image_replicator.db import database
+from image_replicator.db import errors
+from image_replicator.db import models
+from image_replicator.db import times
+from image_replicator.nearness import Route
+
+_routes: Final = models.Route.__table__.c
+
+#: Seconds after which a measurement is not used any more, so that a region
+#: that was slow is tried again.
+_KEPT: Final = 24 * 3600.0
+
+#: The weight of a rate that is lower than the one before. Rates are low while
+#: many copies run, and the highest one tells what the way can carry.
+_WEIGHT_OF_LOWER: Final = 0.25
+
+
+class Routes:
+    """The ways of one database."""
+
+    def __init__(self, database: database.Database) -> None:
+        self._database = database
+
+    def to(self, destination: str) -> dict[str, Route]:
+        """Return the ways to a region that were measured recently.
+
+        :returns: by the region that they come from.
+        """
+        rows = self._database.read(
+            sa.select(
+                _routes.source_region_id, _routes.latency, _routes.rate
+            ).where(
+                _routes.destination_region_id == destination,
+                _routes.measured_at >= times.from_now(-_KEPT),
+            )
+        )
+        return {
+            row.source_region_id: Route(latency=row.latency, rate=row.rate)
+            for row in rows
+        }
+
+    @errors.retry_on_deadlock
+    def record(self, destination: str, source: str, measured: Route) -> None:
+        """Record a measurement; an earlier one counts as well.
+
+        :param destination: the region that the copy went to.
+        :param source: the region that was read from.
+        """
+        known = self.to(destination).get(source)
+        values: dict[str, Any] = {
+            "latency": measured.latency,
+            "rate": _joined(known, measured),
+            "measured_at": times.utcnow(),
+        }
+        where = (
+            _routes.destination_region_id == destination,
+            _routes.source_region_id == source,
+        )
+        with self._database.writer() as connection:
+            written = connection.execute(
+                sa.update(models.Route).where(*where).values(values)
+            )
+            if written.rowcount:
+                return
+        try:
+            with self._database.writer() as connection:
+                connection.execute(
+                    sa.insert(models.Route).values(
+                        destination_region_id=destination,
+                        source_region_id=source,
+                        **values,
+                    )
+                )
+        except db_exc.DBDuplicateEntry:
+            # Another worker was first; its measurement serves as well.
+            return
+
+
+def _joined(known: Route | None, measured: Route) -> float:
+    """Return the rate after a measurement."""
+    if known is None or measured.rate >= known.rate:
+        return measured.rate
+    return known.rate + _WEIGHT_OF_LOWER * (measured.rate - known.rate)
