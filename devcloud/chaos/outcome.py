@@ -192,6 +192,26 @@ def _wrong_with_replicated(world: World, row: Row) -> Iterator[str]:
             yield f"says that the {side}'s hash was another"
     if row["error_code"]:
         yield f"shows the error {row['error_code']}"
+    if row["read_image_id"] not in _readable(world, row):
+        yield f"was read from image {row['read_image_id']}"
+    if row["waiting_for"]:
+        yield f"waits for job {row['waiting_for']}"
+
+
+def _readable(world: World, row: Row) -> set[str]:
+    """Return the images from which a copy may have been read.
+
+    These are the source image and its copies, all of which the user of these
+    runs may read.
+    """
+    copies = {
+        other["destination_image_id"]
+        for other in world.rows
+        if other["status"] == "replicated"
+        and other["source_image_id"] == row["source_image_id"]
+        and other["id"] != row["id"]
+    }
+    return {row["source_image_id"], *copies}
 
 
 def _wrong_with_canceled(world: World, row: Row) -> Iterator[str]:

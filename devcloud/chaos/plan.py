@@ -31,7 +31,8 @@ USERS: Final = 3
 
 _OUTAGES: Final = ("kill", "stop", "freeze")
 _LARGEST: Final = 3 << 20  # bytes of an image
-_CANCELED: Final = 0.12  # part of the jobs
+_CANCELED: Final = 0.12  # part of the requests
+_MOST_AT_ONCE: Final = 4  # tenants of one request
 _PATIENCE_OF_USERS: Final = 3.0  # seconds before one of these is canceled
 
 
@@ -122,17 +123,18 @@ ODDS: Final[Mapping[faults.Fault, float]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """A copy that a user will ask for.
+    """The copies of an image that a user will ask for at once.
 
     :ivar at: seconds since the begin
     :ivar source: the number of the image
-    :ivar tenant: the number of the destination tenant
-    :ivar cancel_after: seconds after the answer; None for no cancelation
+    :ivar tenants: the numbers of the destination tenants
+    :ivar cancel_after: seconds after the answer, to cancel the first copy;
+        None for no cancelation
     """
 
     at: float
     source: int
-    tenant: int
+    tenants: Sequence[int]
     cancel_after: float | None
 
 
@@ -183,14 +185,11 @@ def make(
     chance = random.Random(f"{seed} jobs")
     images = -(-jobs // tenants)
     sizes = [_size(chance) if size is None else size for _ in range(images)]
-    copies = [
-        (image, tenant) for image in range(images) for tenant in range(tenants)
-    ]
-    chance.shuffle(copies)
-    times = sorted(chance.uniform(0, seconds) for _ in range(jobs))
+    copies = list(_copies(chance, jobs, images, tenants))
+    times = sorted(chance.uniform(0, seconds) for _ in copies)
     wishes = [
         Wish(at, *copy, cancel_after=_patience(chance) if trouble else None)
-        for at, copy in zip(times, copies, strict=False)
+        for at, copy in zip(times, copies, strict=True)
     ]
     steps = []
     if trouble:
@@ -204,6 +203,34 @@ def make(
         sizes=sizes,
         tenants=tenants,
     )
+
+
+def is_of_1_2(image: int) -> bool:
+    """Tell whether an image is asked for in version 1.2, and with a key."""
+    return image % 2 == 1
+
+
+def _copies(
+    chance: random.Random, jobs: int, images: int, tenants: int
+) -> Iterator[tuple[int, Sequence[int]]]:
+    """Yield an image and some tenants, until there are so many copies.
+
+    The images of version 1.2 go to several tenants at once.
+    """
+    groups: list[tuple[int, Sequence[int]]] = []
+    for image in range(images):
+        numbers = list(range(tenants))
+        chance.shuffle(numbers)
+        while numbers:
+            size = chance.randint(1, _MOST_AT_ONCE) if is_of_1_2(image) else 1
+            groups.append((image, numbers[:size]))
+            del numbers[:size]
+    chance.shuffle(groups)
+    for image, numbers in groups:
+        if jobs:
+            chosen = numbers[:jobs]
+            jobs -= len(chosen)
+            yield image, chosen
 
 
 def _size(chance: random.Random) -> int:

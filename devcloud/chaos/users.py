@@ -120,48 +120,53 @@ class Users:
         self._stopped.set()
 
     def _fulfil(self, wish: plan.Wish) -> None:
-        ask = outcome.Ask(
-            self.sources[wish.source], self._tenants[wish.tenant]
-        )
+        asks = [
+            outcome.Ask(self.sources[wish.source], self._tenants[tenant])
+            for tenant in wish.tenants
+        ]
         with self._lock:
-            self.asks.append(ask)
+            self.asks += asks
         who = wish.source % _ASKING
-        self._ask(ask, who)
-        if wish.cancel_after is not None and ask.job_id:
-            self._stopped.wait(wish.cancel_after)
-            self._cancel(ask, who)
-
-    def _ask(self, ask: outcome.Ask, who: int) -> None:
-        """Ask for a copy until it is clear that there is a job.
-
-        Every second image is asked for in version 1.2, with a key.
-        """
-        body: dict[str, Any] = {"image_id": ask.source.image_id}
-        headers = {}
-        with_key = int(ask.source.name.split()[-1]) % 2 == 1
-        if with_key:
-            headers = {
-                "OpenStack-API-Version": "image-replicator 1.2",
-                "Idempotency-Key": f"{body['image_id']}-{ask.tenant_id}",
-            }
-            body["destinations"] = [{"tenant_id": ask.tenant_id}]
-            body["priority"] = "background"
+        if plan.is_of_1_2(wish.source):
+            self._ask(asks, who, *_order(asks))
         else:
-            body["tenant_id_dst"] = ask.tenant_id
+            (ask,) = asks
+            body = {
+                "image_id": ask.source.image_id,
+                "tenant_id_dst": ask.tenant_id,
+            }
+            self._ask(asks, who, body, {})
+        first = asks[0]
+        if wish.cancel_after is not None and first.job_id:
+            self._stopped.wait(wish.cancel_after)
+            self._cancel(first, who)
+
+    def _ask(
+        self,
+        asks: Sequence[outcome.Ask],
+        who: int,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str],
+    ) -> None:
+        """Ask for copies until it is clear that there are jobs."""
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline and not self._stopped.is_set():
             answer = self._send(who, "POST", "/jobs", body, headers)
             if answer is None or answer.status_code >= 500:
-                ask.unclear += 1
+                for ask in asks:
+                    ask.unclear += 1
             elif answer.status_code == 202:
                 told = answer.json()
-                ask.job_id = (told["jobs"][0] if with_key else told)["job_id"]
+                for ask, job in zip(
+                    asks, told.get("jobs", [told]), strict=True
+                ):
+                    ask.job_id = job["job_id"]
                 return
-            elif "already under way" in answer.text and ask.unclear:
+            elif "already under way" in answer.text and asks[0].unclear:
                 # One of the unclear requests has created the job.
                 return
             self._stopped.wait(_PAUSE)
-        self._complain(f"nobody would copy {ask.copy}")
+        self._complain(f"nobody would copy {[ask.copy for ask in asks]}")
 
     def _cancel(self, ask: outcome.Ask, who: int) -> None:
         """Cancel a job until it is clear that it is canceled or over."""
@@ -208,3 +213,21 @@ class Users:
     def _complain(self, error: str) -> None:
         with self._lock:
             self.errors.append(error)
+
+
+def _order(
+    asks: Sequence[outcome.Ask],
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the body and the headers of a request in version 1.2."""
+    image_id = asks[0].source.image_id
+    tenants = [ask.tenant_id for ask in asks]
+    body = {
+        "image_id": image_id,
+        "destinations": [{"tenant_id": tenant} for tenant in tenants],
+        "priority": "background",
+    }
+    headers = {
+        "OpenStack-API-Version": "image-replicator 1.2",
+        "Idempotency-Key": f"{image_id}-{tenants[0]}",
+    }
+    return body, headers

@@ -81,6 +81,8 @@ class TestOutcome(testtools.TestCase):
             "verification_algorithm": None,
             "verification_source": None,
             "verification_destination": None,
+            "read_image_id": None,
+            "waiting_for": None,
         }
 
     def _replicate(self, row: dict[str, Any], source: outcome.Source) -> None:
@@ -91,6 +93,7 @@ class TestOutcome(testtools.TestCase):
             verification_algorithm="sha512",
             verification_source=source.sha512,
             verification_destination=source.sha512,
+            read_image_id=source.image_id,
         )
 
     def _image(self, source: outcome.Source, image_id: str) -> dict[str, Any]:
@@ -127,6 +130,14 @@ class TestOutcome(testtools.TestCase):
 
     def test_all_is_right(self) -> None:
         self.assertEqual([], self._violations())
+
+    def test_an_image_that_is_not_of_the_data(self) -> None:
+        self.rows[0]["read_image_id"] = "another"
+        self._assert_found("was read from image another")
+
+    def test_a_wait_without_an_end(self) -> None:
+        self.rows[0]["waiting_for"] = "another"
+        self._assert_found("waits for job another")
 
     def test_an_answer_that_was_not_clear(self) -> None:
         self.asks[2].job_id = None

@@ -37,8 +37,16 @@ class TestPlan(testtools.TestCase):
 
     def test_no_copy_is_asked_for_twice(self) -> None:
         todo = plan.make("a", seconds=60, jobs=103, tenants=5)
-        copies = {(wish.source, wish.tenant) for wish in todo.wishes}
-        self.assertEqual(103, len(copies))
+        copies = [
+            (wish.source, tenant)
+            for wish in todo.wishes
+            for tenant in wish.tenants
+        ]
+        self.assertEqual((103, 103), (len(copies), len(set(copies))))
+        for wish in todo.wishes:
+            self.assertIn(len(wish.tenants), range(1, 5))
+            if not plan.is_of_1_2(wish.source):
+                self.assertEqual(1, len(wish.tenants))
         self.assertEqual(21, len(todo.sizes))
 
     def test_a_calm_one(self) -> None:
