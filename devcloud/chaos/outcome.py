@@ -198,18 +198,26 @@ def _wrong_with_replicated(world: World, row: Row) -> Iterator[str]:
         yield f"waits for job {row['waiting_for']}"
 
 
+def _data(row: Row) -> tuple[str, str]:
+    """Return the tenant and the data of a copy."""
+    return row["destination_tenant_id"], row["verification_source"]
+
+
 def _readable(world: World, row: Row) -> set[str]:
     """Return the images from which a copy may have been read.
 
     These are the source image and its copies, all of which the user of these
-    runs may read.
+    runs may read, and copies with the same data in the same tenant.
     """
     copies = {
         other["destination_image_id"]
         for other in world.rows
         if other["status"] == "replicated"
-        and other["source_image_id"] == row["source_image_id"]
         and other["id"] != row["id"]
+        and (
+            other["source_image_id"] == row["source_image_id"]
+            or _data(other) == _data(row)
+        )
     }
     return {row["source_image_id"], *copies}
 

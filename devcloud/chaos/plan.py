@@ -217,7 +217,7 @@ def _copies(
 
     The images of version 1.2 go to several tenants at once.
     """
-    groups: list[tuple[int, Sequence[int]]] = []
+    groups: list[tuple[int, list[int]]] = []
     for image in range(images):
         numbers = list(range(tenants))
         chance.shuffle(numbers)
@@ -226,11 +226,11 @@ def _copies(
             groups.append((image, numbers[:size]))
             del numbers[:size]
     chance.shuffle(groups)
-    for image, numbers in groups:
+    for image, group in groups:
         if jobs:
-            chosen = numbers[:jobs]
+            chosen = group[:jobs]
             jobs -= len(chosen)
-            yield image, chosen
+            yield image, tuple(chosen)
 
 
 def _size(chance: random.Random) -> int:

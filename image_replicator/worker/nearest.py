@@ -82,7 +82,7 @@ class NearestSource:
         )
         found = self._replicas.choose(
             content,
-            None if alone else right.reach(job),
+            None if alone or not image["size"] else right.reach(job),
             job.destination_region_id,
         )
         places = [
