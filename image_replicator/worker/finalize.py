@@ -22,6 +22,7 @@ from typing import Final
 from oslo_log import log as logging
 
 from image_replicator import exception
+from image_replicator.db import errors
 from image_replicator.db import leftovers
 from image_replicator.db import owned_jobs
 from image_replicator.errors import ErrorCode
@@ -155,7 +156,10 @@ class Finalizer:
         try:
             self._remove_patiently(row)
         except Exception as error:
-            # No error here may hide how the copy itself ended.
+            if errors.is_temporary(error):
+                # All is done again when the database is back.
+                raise
+            # No other error may hide how the copy itself ended.
             LOG.error(
                 "Job %s: image %s stays for now: %s",
                 job.id,

@@ -13,8 +13,10 @@
 """The end of a copy is written, and its image removed if it failed."""
 
 import dataclasses
+from unittest import mock
 
 import fixtures
+from oslo_db import exception as db_exc
 
 from image_replicator import exception
 from image_replicator import jobs
@@ -97,6 +99,15 @@ class TestEnds(FinalizeTestCase):
             ("error", "source_busy", "The words."),
             (row.status, row.error_code, row.error_message),
         )
+        self.assert_clean(row)
+
+    def test_the_database_goes_away_meanwhile(self) -> None:
+        self.create()
+        away = mock.Mock(side_effect=db_exc.DBConnectionError())
+        with mock.patch.object(self.stores.authorities, "get", away):
+            self.assertRaises(db_exc.DBConnectionError, self.finalize, FAILED)
+        row = self.finalize(FAILED)
+        self.assertEqual("source_busy", row.error_code)
         self.assert_clean(row)
 
     def test_canceled(self) -> None:
