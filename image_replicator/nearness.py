@@ -44,10 +44,13 @@ class Route:
 
     :ivar latency: seconds from a request to the first byte.
     :ivar rate: bytes per second.
+    :ivar streams: the number of streams that the last copy settled on; None if
+        it is not known.
     """
 
     latency: float
     rate: float
+    streams: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,8 +116,7 @@ class Choice:
     """The images that a copy can be read from.
 
     :ivar replicas: the one to read from first is the first.
-    :ivar routes: the ways to the destination region, by region, as far as
-        they were needed.
+    :ivar routes: the ways to the destination region, by region.
     """
 
     replicas: list[Replica]

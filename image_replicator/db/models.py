@@ -329,6 +329,7 @@ class Route(Base):
     )
     latency: orm.Mapped[float] = orm.mapped_column(sa.Double)
     rate: orm.Mapped[float] = orm.mapped_column(sa.Double)
+    streams: orm.Mapped[int | None] = orm.mapped_column(sa.Integer)
     measured_at: orm.Mapped[datetime.datetime] = orm.mapped_column(
         times.TIMESTAMP
     )

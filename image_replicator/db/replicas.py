@@ -66,24 +66,18 @@ class Replicas:
         :param reach: of the job; None if it reaches the source image alone.
         :param destination: the region that the copy goes to.
         """
-        source = Replica(
-            region_id=content.region_id, image_id=content.image_id
-        )
-        if (
-            not self._enabled
-            or reach is None
-            or content.value is None
-            or content.region_id == destination
-        ):
-            return Choice(replicas=[source], routes={})
-        found = self._find(content, reach)
-        if not found:
-            return Choice(replicas=[source], routes={})
         ways = self._routes.to(destination)
-        return Choice(
-            replicas=in_order([source, *found], ways, destination),
-            routes=ways,
-        )
+        found = [
+            Replica(region_id=content.region_id, image_id=content.image_id)
+        ]
+        if (
+            self._enabled
+            and reach is not None
+            and content.value is not None
+            and content.region_id != destination
+        ):
+            found += self._find(content, reach)
+        return Choice(replicas=in_order(found, ways, destination), routes=ways)
 
     def _find(self, content: Content, reach: Reach) -> list[Replica]:
         """Return the copies of an image's data that may be read.

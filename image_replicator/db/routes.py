@@ -48,14 +48,19 @@ class Routes:
         """
         rows = self._database.read(
             sa.select(
-                _routes.source_region_id, _routes.latency, _routes.rate
+                _routes.source_region_id,
+                _routes.latency,
+                _routes.rate,
+                _routes.streams,
             ).where(
                 _routes.destination_region_id == destination,
                 _routes.measured_at >= times.from_now(-_KEPT),
             )
         )
         return {
-            row.source_region_id: Route(latency=row.latency, rate=row.rate)
+            row.source_region_id: Route(
+                latency=row.latency, rate=row.rate, streams=row.streams
+            )
             for row in rows
         }
 
@@ -70,6 +75,7 @@ class Routes:
         values: dict[str, Any] = {
             "latency": measured.latency,
             "rate": _joined(known, measured),
+            "streams": measured.streams,
             "measured_at": times.utcnow(),
         }
         where = (

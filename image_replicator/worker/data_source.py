@@ -139,6 +139,12 @@ class DataSource:
         return self._current.images.url
 
     @property
+    def known_streams(self) -> int | None:
+        """The number of streams of an earlier copy from the region, if any."""
+        route = self._routes.get(self.read_from.region_id)
+        return route.streams if route else None
+
+    @property
     def only_region(self) -> str | None:
         """The region from which all bytes came; None if there are several."""
         return next(iter(self._used)) if len(self._used) == 1 else None

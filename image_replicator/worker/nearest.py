@@ -117,11 +117,7 @@ class NearestSource:
         :param way: as it was measured.
         """
         region = opened.only_region
-        if (
-            not self._options.nearest_source
-            or region is None
-            or job.image_size < _TELLING
-        ):
+        if region is None or job.image_size < _TELLING:
             return
         try:
             self._routes.record(job.destination_region_id, region, way)

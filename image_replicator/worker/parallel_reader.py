@@ -70,6 +70,7 @@ class ParallelReader:
     :param window: tells the most bytes that are in memory, which may change.
     :param chunk_size: most bytes of one read.
     :param clock: returns seconds; never goes back.
+    :ivar streams: the number of streams, as long as there was enough to read.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class ParallelReader:
         self._meter = meter.Meter(clock)
         self._pause = _FIRST_SECONDS
         self._settled_by: float | None = None
+        self.streams = tuner.streams
 
     # Called by the thread that uploads.
 
@@ -185,6 +187,9 @@ class ParallelReader:
                 return
             self._settled_by = None
             self._meter.restart(self._pieces.arrived)
+        if not self._pieces.all_taken:
+            # Near the end streams have nothing left to read.
+            self.streams = self._tuner.streams
         seen = self._meter.measure(
             self._pieces.arrived, self._measuring_seconds()
         )

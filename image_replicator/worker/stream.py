@@ -141,6 +141,11 @@ class ImageStream:
         return self.bytes_copied == self._size
 
     @property
+    def streams(self) -> int:
+        """The number of streams, as long as there was enough to read."""
+        return self._reader.streams
+
+    @property
     def latency(self) -> float:
         """Mean seconds from a request to its first byte; 0 if not known."""
         return self._reader.latency

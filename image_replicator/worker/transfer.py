@@ -295,6 +295,7 @@ class Transfer:
                 options.min_streams,
                 options.max_streams,
                 self.connections.round_trip(places.url),
+                places.known_streams,
             ),
             waited=places.waited,
             window=self._memory.share,
@@ -318,7 +319,9 @@ class Transfer:
         """Record how fast the bytes came, for later copies."""
         assert self._source_data  # nosec B101: set with the stream
         way = nearness.Route(
-            latency=data.latency, rate=self.job.image_size / seconds
+            latency=data.latency,
+            rate=self.job.image_size / seconds,
+            streams=data.streams,
         )
         self._sources.record(self.job, self._source_data, way)
 

@@ -70,6 +70,8 @@ class Tuner:
     :param least: smallest number of streams.
     :param most: largest number of streams.
     :param round_trip: seconds that a round trip to the source takes.
+    :param known: the number that an earlier copy from the same region settled
+        on; None if that is not known.
     :param clock: returns seconds; never goes back.
     :ivar streams: the number.
     :ivar fast: whether the number grows fast, as it is new.
@@ -80,6 +82,7 @@ class Tuner:
         least: int,
         most: int,
         round_trip: float,
+        known: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._least = least
@@ -92,6 +95,7 @@ class Tuner:
         self._no_growth_before = clock()
         far = round_trip > _FAR
         guess = round(round_trip / _SECONDS_PER_STREAM) if far else 1
+        guess = max(guess, known or 1)
         self.streams = max(least, min(most, guess))
         self.fast = True
 

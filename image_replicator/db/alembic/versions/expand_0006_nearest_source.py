@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("source_region_id", sa.String(255), primary_key=True),
         sa.Column("latency", sa.Double(), nullable=False),
         sa.Column("rate", sa.Double(), nullable=False),
+        sa.Column("streams", sa.Integer()),
         sa.Column("measured_at", _TIMESTAMP, nullable=False),
         mysql_engine="InnoDB",
         mysql_charset="utf8mb4",

@@ -201,11 +201,10 @@ class Routes(NearestMixin):
         return float(self.stores.routes.to("ot2")["ot1"].rate)
 
     def test_one_is_known_to_new_workers(self) -> None:
-        self.stores.routes.record("ot2", "ot1", Route(latency=0.08, rate=1e8))
+        way = Route(latency=0.08, rate=1e8, streams=16)
+        self.stores.routes.record("ot2", "ot1", way)
         known = self.new_stores().routes
-        self.assertEqual(
-            {"ot1": Route(latency=0.08, rate=1e8)}, known.to("ot2")
-        )
+        self.assertEqual({"ot1": way}, known.to("ot2"))
         self.assertEqual({}, known.to("ot1"))
 
     def test_a_low_rate_counts_less(self) -> None:

@@ -18,6 +18,7 @@ That one is in ``ot3``, which workers measured to be nearer to ``ot2`` than
 
 import os
 from typing import Any
+from unittest import mock
 
 import fixtures
 from keystoneauth1 import session as ksa_session
@@ -36,6 +37,7 @@ from image_replicator.worker import access
 from image_replicator.worker import data_source
 from image_replicator.worker import nearest
 from image_replicator.worker import outcome
+from image_replicator.worker import tuner
 
 DATA = os.urandom(1 << 20)
 REPLICA = "99999999-9999-9999-9999-999999999999"
@@ -264,6 +266,16 @@ class TestMeasuring(NearestTestCase):
         after = self.stores.routes.to("ot2")
         self.assertEqual(before["ot1"], after["ot1"])
         self.assertNotEqual(before["ot3"].latency, after["ot3"].latency)
+        self.assertEqual(1, after["ot3"].streams)
+
+    def test_a_copy_begins_with_the_streams_of_the_one_before(self) -> None:
+        self.stores.routes.record(
+            "ot2", "ot3", Route(latency=0.01, rate=1e8, streams=4)
+        )
+        with mock.patch.object(tuner, "Tuner", wraps=tuner.Tuner) as made:
+            self.run_copy()
+        *_, known = made.call_args.args
+        self.assertEqual(4, known)
 
     def test_small_images_tell_nothing(self) -> None:
         before = self.stores.routes.to("ot2")

@@ -42,6 +42,12 @@ class TestBeginning(TunerTestCase):
         self.assertEqual(32, self.new_tuner(0.3).streams)
         self.assertEqual(8, self.new_tuner(0.3, most=8).streams)
 
+    def test_what_an_earlier_copy_settled_on(self) -> None:
+        for known, expected in ((None, 1), (1, 1), (13, 13), (99, 32)):
+            tuned = tuner.Tuner(1, 32, 0.0, known)
+            self.assertEqual(expected, tuned.streams)
+        self.assertEqual(20, tuner.Tuner(1, 32, 0.07, 2).streams)
+
     def test_it_grows_fast_while_more_bring_much_more(self) -> None:
         tuned = self.new_tuner()
         tuned.observe(10.0, 0.9, 1.0, LATE)
@@ -190,3 +196,11 @@ class TestTuner(TunerTestCase):
         tuned.use_one_stream()
         tuned.observe(1.0, 0.9, 1, LATE)
         self.assertEqual(1, tuned.streams)
+
+    def test_another_source_that_has_ranges_gets_more_again(self) -> None:
+        tuned = self.new_tuner(0.07, least=4)
+        tuned.use_one_stream()
+        tuned.use_one_stream(False)
+        self.assertEqual(4, tuned.streams)
+        tuned.observe(1.0, 0.9, 4, LATE)
+        self.assertLess(4, tuned.streams)
