@@ -13,9 +13,9 @@
 """Shows the image replicator at work in a real cloud on this machine.
 
 It starts a Keystone, two Glances (the regions ot1 and ot2) with the extension
-loaded, and a worker; uploads an image to ot1, asks for its copy in ot2,
-follows the job, and compares the copy with what was uploaded. It ends with
-status 0 when both are the same, and stops all that it started.
+loaded, a gateway near ot1 and a worker; uploads an image to ot1, asks for its
+copy in ot2, follows the job, and compares the copy with what was uploaded. It
+ends with status 0 when both are the same, and stops all that it started.
 """
 
 import argparse
@@ -119,8 +119,14 @@ def copy_and_compare(
     options: argparse.Namespace,
 ) -> bool:
     """Make all steps; return whether the copy equals the source."""
-    terminal.step("Starting a worker.")
-    worker = replicated.start_worker()
+    terminal.step(f"Starting a gateway near {demo.SOURCE}, and a worker.")
+    near = replicated.new_gateway(demo.SOURCE)
+    near.start()
+    terminal.say(f"    The gateway listens on {near.url}")
+    known: dict[str, typing.Any] = {
+        f"region:{demo.SOURCE}": {"data_endpoint": near.url}
+    }
+    worker = replicated.start_worker(**known)
     source = upload(replicated, subject)
     job_id = request_copy(replicated, source)
     job = progress.follow(replicated, worker, job_id, options.timeout)
