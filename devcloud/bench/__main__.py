@@ -17,6 +17,7 @@ parts:
   wan    copies over a link with a round trip, capped rates, and cut
          connections; and by number of streams
   gateway  copies over a link from a store without ranges
+  kept   copies over a link from behind a proxy that keeps connections
   fanout  one image to many tenants over a link
   first  the first copy after a start of everything, and the next one
   start  where the time before the first byte of a copy goes
@@ -52,6 +53,7 @@ from devcloud.bench import first
 from devcloud.bench import fleet
 from devcloud.bench import gateway
 from devcloud.bench import https
+from devcloud.bench import kept
 from devcloud.bench import lan
 from devcloud.bench import machine
 from devcloud.bench import many
@@ -66,6 +68,7 @@ PARTS: dict[str, Callable[[stage.Stage], None]] = {
     "lan": lan.run,
     "wan": wan.run,
     "gateway": gateway.run,
+    "kept": kept.run,
     "fanout": fanout.run,
     "first": first.run,
     "start": start.run,

@@ -157,6 +157,7 @@ def _complete(options: argparse.Namespace, parts: Collection[str]) -> None:
         "lan": max(options.lan_sizes),
         "wan": options.wan_size + options.wan_other_size,
         "gateway": max(options.wan_size, options.disk_size),
+        "kept": options.wan_size,
         "fanout": 3 * options.wan_size,
         "first": max(options.first_size, options.first_far_size),
         "https": options.https_size,

@@ -150,12 +150,21 @@ class DataSource:
         return next(iter(self._used)) if len(self._used) == 1 else None
 
     def choose(self) -> None:
-        """Choose the first place whose image can be used."""
+        """Choose the first place whose image can be used.
+
+        A region that does not answer is not asked for another image.
+        """
+        silent = set()
         for place in self._usable():
+            region = place.replica.region_id
+            if region in silent and not place.replica.is_source:
+                continue
             try:
                 place.check()
             except exception.TransferError as error:
                 self._failed(place, error)
+                if retry.may_pass(error.code):
+                    silent.add(region)
             else:
                 self._current = place
                 return

@@ -38,6 +38,10 @@ from image_replicator.worker import tuner as worker_tuner
 #: sent: less than any server waits.
 _INTERVAL: Final = 1.0
 
+#: Seconds before the end at which the confirmation is asked for, so that it is
+#: there when the last bytes are: a few round trips over a long way.
+_LEAD: Final = 0.5
+
 #: Bytes that are sent between two reports to the readers: chunks may be small,
 #: and each report costs a lock.
 _REPORTED: Final = 128 * 1024
@@ -73,8 +77,9 @@ class ImageStream:
     :param silence: seconds for which the source may send nothing.
     :param wait: waits for a number of seconds; raises to stop the copy.
     :param abort: breaks off all requests to the source.
-    :param confirm: called before the last bytes are sent; raises to send none
-        of them. The upload goes on meanwhile.
+    :param confirm: called before the last bytes are sent, and also a little
+        earlier; raises to send none of them. The upload goes on meanwhile. It
+        does nothing if it has just been called.
     :param hashers: updated with every byte.
     :param clock: returns seconds; never goes back.
     :ivar bytes_copied: bytes that the upload has taken.
@@ -176,23 +181,43 @@ class ImageStream:
         self._reader.close(self._abort if ended_early else None)
 
     def _send(self) -> Generator[bytes, None, None]:
-        while self._offset < self._size:
-            yield from self._paced(self._reserve.surplus())
-            if not self._read():
-                yield from self._paced([self._reserve.trickle()])
-        yield from self._confirmed()
+        began = self._clock()
+        with futures.ThreadPoolExecutor(1, "confirm") as pool:
+            early: futures.Future[None] | None = None
+            while self._offset < self._size:
+                if early is None and self._seconds_left(began) < _LEAD:
+                    early = pool.submit(self.confirm)
+                yield from self._paced(self._reserve.surplus())
+                if not self._read():
+                    yield from self._paced([self._reserve.trickle()])
+            if early:
+                yield from self._until_done(early)
+            # An early one may be too old by now.
+            yield from self._until_done(pool.submit(self.confirm))
         yield from self._paced(self._reserve.drain())
 
-    def _confirmed(self) -> Iterator[bytes]:
-        """Wait for the confirmation; send a little while it is not there."""
-        with futures.ThreadPoolExecutor(1, "confirm") as pool:
-            confirmation = pool.submit(self.confirm)
-            while not futures.wait([confirmation], _INTERVAL).done:
-                self._wait(0.0)
-                # The last byte is never sent before.
-                if self._reserve.held > 1:
-                    yield from self._paced([self._reserve.trickle()])
-            confirmation.result()
+    def _seconds_left(self, began: float) -> float:
+        """Return how long the rest takes at the mean rate.
+
+        :param began: when the upload began, by the clock.
+        """
+        rate = self.bytes_copied / max(self._clock() - began, _LEAD)
+        left = self._size - self._offset
+        return left / rate if rate else float("inf")
+
+    def _until_done(
+        self, confirmation: futures.Future[None]
+    ) -> Iterator[bytes]:
+        """Wait for a confirmation; send a little while it is not there.
+
+        :raises Exception: as the confirmation raises.
+        """
+        while not futures.wait([confirmation], _INTERVAL).done:
+            self._wait(0.0)
+            # The last byte is never sent before.
+            if self._reserve.held > 1:
+                yield from self._paced([self._reserve.trickle()])
+        confirmation.result()
 
     def _read(self) -> bool:
         """Move bytes from the readers to the reserve.

@@ -51,6 +51,7 @@ class NearestTestCase(test_api_v1_2.OrderTestCase):
                 # All jobs are asked for by one tenant.
                 "max_copies_per_tenant": 2,
                 "max_attempts": 5,
+                "lease_time": 5,
             },
             transfer=transfer,
         )
@@ -134,6 +135,24 @@ class TestNearest(NearestTestCase):
         self.cancel(waited, user=USER)
         (other,) = {first, second} - {waited}
         self.replicated(other)
+
+    def test_the_worker_of_the_one_that_is_waited_for_dies(self) -> None:
+        self.link.hold_after(len(DATA) // 2)
+        jobs = self.ask(*PROJECTS[:2])
+        worker = self.start()
+        self.assertTrue(self.link.wait_until_held())
+        self.wait_until(
+            lambda: any(self.show(job)["waiting_for"] for job in jobs),
+            "a job that waits",
+        )
+        worker.kill()
+        self.link.release()
+        self.start()
+        first, second = sorted(
+            self.replicated(*jobs), key=lambda job: job["finished_at"]
+        )
+        self.assertEqual("ot1", self.read_from(first)[0])
+        self.assertEqual("ot2", self.read_from(second)[0])
 
     def test_one_that_is_stuck_is_left_at_the_missing_byte(self) -> None:
         near = self.relay("ot2")

@@ -294,6 +294,34 @@ class TestConfirmation(StreamTestCase):
         self.assertTrue(gate.is_set())
         self.assertEqual(DATA, passed)
 
+    def test_it_is_asked_for_a_little_earlier(self) -> None:
+        self.useFixture(
+            fixtures.MonkeyPatch(f"{stream.__name__}._LEAD", 1000.0)
+        )
+        offsets: list[int] = []
+        data: stream.ImageStream = self.new_stream(
+            confirm=lambda: offsets.append(data._offset)
+        )
+        self.assertEqual(DATA, b"".join(data))
+        first, last = offsets
+        self.assertLess(0, first)
+        self.assertLess(first, len(DATA))
+        self.assertEqual(len(DATA), last)
+
+    def test_an_early_refusal_counts(self) -> None:
+        self.useFixture(
+            fixtures.MonkeyPatch(f"{stream.__name__}._LEAD", 1000.0)
+        )
+        answers = [exception.TransferError(ErrorCode.SOURCE_NOT_FOUND, "x")]
+
+        def confirm() -> None:
+            if answers:
+                raise answers.pop()
+
+        data = self.new_stream(confirm=confirm)
+        self.assertRaises(exception.TransferError, b"".join, data)
+        self.assertFalse(data.exhausted)
+
     def test_without_it_the_last_bytes_are_not_sent(self) -> None:
         def refuse() -> None:
             raise exception.TransferError(
