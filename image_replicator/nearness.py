@@ -26,6 +26,10 @@ from typing import Final
 #: of copies that ran at the same time as others differ by less.
 _SLOW: Final = 8
 
+#: The factor of the latency of the destination region: it is left only for a
+#: region that is much nearer, as a busy service is slow to answer.
+_HOME: Final = 0.5
+
 #: How often as fast as the way from the source region the way within the
 #: destination region is assumed to be, while it is not measured.
 _NEAR_IS_FASTER: Final = 2
@@ -161,7 +165,8 @@ def in_order(
     """Return replicas, the one to read from first.
 
     Regions that are not far slower than the fastest one come first, the
-    nearest of them before the others. A region that was not measured counts as
+    nearest of them before the others, and the destination region before those
+    that are about as near. A region that was not measured counts as
     near if the copy goes there, and else as the farthest.
 
     :param routes: to the destination region, by region.
@@ -181,7 +186,10 @@ def in_order(
             latency = 0.0 if near else float("inf")
             return False, latency, not replica.is_source
         is_slow = route.rate * _SLOW < fastest
-        order = -route.rate if is_slow else route.latency
+        latency = route.latency
+        if replica.region_id == destination:
+            latency *= _HOME
+        order = -route.rate if is_slow else latency
         return is_slow, order, not replica.is_source
 
     return sorted(replicas, key=place)

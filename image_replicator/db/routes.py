@@ -30,9 +30,9 @@ _routes: Final = models.Route.__table__.c
 #: that was slow is tried again.
 _KEPT: Final = 24 * 3600.0
 
-#: The weight of a rate that is lower than the one before. Rates are low while
-#: many copies run, and the highest one tells what the way can carry.
-_WEIGHT_OF_LOWER: Final = 0.25
+#: The weight of a measurement that is worse than the one before. Measurements
+#: are bad while many copies run, and the best one tells what the way can do.
+_WEIGHT_OF_WORSE: Final = 0.25
 
 
 class Routes:
@@ -71,10 +71,12 @@ class Routes:
         :param destination: the region that the copy went to.
         :param source: the region that was read from.
         """
-        known = self.to(destination).get(source)
+        known = self.to(destination).get(source, measured)
         values: dict[str, Any] = {
-            "latency": measured.latency,
-            "rate": _joined(known, measured),
+            "latency": min(
+                measured.latency, _slowly(known.latency, measured.latency)
+            ),
+            "rate": max(measured.rate, _slowly(known.rate, measured.rate)),
             "streams": measured.streams,
             "measured_at": times.utcnow(),
         }
@@ -102,8 +104,6 @@ class Routes:
             return
 
 
-def _joined(known: Route | None, measured: Route) -> float:
-    """Return the rate after a measurement."""
-    if known is None or measured.rate >= known.rate:
-        return measured.rate
-    return known.rate + _WEIGHT_OF_LOWER * (measured.rate - known.rate)
+def _slowly(known: float, measured: float) -> float:
+    """Return a value that comes nearer to a measurement."""
+    return known + _WEIGHT_OF_WORSE * (measured - known)

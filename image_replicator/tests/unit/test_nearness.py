@@ -49,6 +49,18 @@ class TestOrder(testtools.TestCase):
             self.order(far=route(0.1), there=route(0.2), here=route(0.01)),
         )
 
+    def test_the_destination_region_is_left_for_a_much_nearer_one(
+        self,
+    ) -> None:
+        self.assertEqual(
+            ["near", "source", "other"],
+            self.order(far=route(0.1), here=route(0.19)),
+        )
+        self.assertEqual(
+            ["source", "near", "other"],
+            self.order(far=route(0.1), here=route(0.21)),
+        )
+
     def test_a_region_that_was_not_measured_is_far(self) -> None:
         self.assertEqual(
             ["near", "other", "source"], self.order(there=route(0.1))

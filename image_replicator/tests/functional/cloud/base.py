@@ -93,6 +93,7 @@ class CloudTestCase(testtools.TestCase):
         with self.database() as connection:
             connection.execute(sa.delete(models.Job))
             connection.execute(sa.delete(models.IdempotencyKey))
+            connection.execute(sa.delete(models.Route))
             # Killed workers have not removed their rows.
             connection.execute(sa.delete(models.Worker))
 

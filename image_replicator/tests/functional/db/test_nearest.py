@@ -212,6 +212,14 @@ class Routes(NearestMixin):
         self.assertEqual(800.0, self.rate(200.0))
         self.assertEqual(5000.0, self.rate(5000.0))
 
+    def test_a_long_latency_counts_less(self) -> None:
+        for measured, expected in ((0.1, 0.1), (0.5, 0.2), (0.05, 0.05)):
+            self.stores.routes.record(
+                "ot2", "ot1", Route(latency=measured, rate=1e8)
+            )
+            latency = self.stores.routes.to("ot2")["ot1"].latency
+            self.assertAlmostEqual(expected, latency)
+
     def test_an_old_one_is_forgotten(self) -> None:
         self.rate(1000.0)
         with self.engine.begin() as connection:
