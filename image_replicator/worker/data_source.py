@@ -79,7 +79,7 @@ class Place:
         self.check = check or (lambda: None)
         self.is_gateway = is_gateway
         self.failures = 0
-        self.down_until = float("-inf")
+        self.failed_at = self.down_until = float("-inf")
         self.running: weakref.WeakSet[download.Download] = weakref.WeakSet()
 
     @property
@@ -159,10 +159,11 @@ class DataSource:
             region = place.replica.region_id
             if region in silent and not place.replica.is_source:
                 continue
+            began = self._clock()
             try:
                 place.check()
             except exception.TransferError as error:
-                self._failed(place, error)
+                self._failed(place, error, began)
                 if retry.may_pass(error.code):
                     silent.add(region)
             else:
@@ -179,6 +180,7 @@ class DataSource:
         """
         failure: exception.TransferError | None = None
         for place in self._usable():
+            began = self._clock()
             try:
                 return self._open(place, first, last)
             except exception.TransferError as error:
@@ -187,7 +189,7 @@ class DataSource:
                     if not retry.may_pass(error.code):
                         # The right to the copy may be gone.
                         raise
-                self._failed(place, error)
+                self._failed(place, error, began)
         if failure is None:
             return self._open(self._source, first, last)
         raise failure
@@ -202,9 +204,11 @@ class DataSource:
             return self._clock() >= place.down_until
 
     def _open(self, place: Place, first: int, last: int) -> download.Download:
+        began = self._clock()
+
         def tell(error: exception.TransferError | None) -> None:
             if error:
-                self._failed(place, error)
+                self._failed(place, error, began)
             elif place.failures:
                 with self._lock:
                     place.failures = 0
@@ -229,13 +233,23 @@ class DataSource:
                 self._current = place
         return data
 
-    def _failed(self, place: Place, error: exception.TransferError) -> None:
-        """Count a failure of a place; the last one makes the copy leave it."""
+    def _failed(
+        self, place: Place, error: exception.TransferError, began: float
+    ) -> None:
+        """Count a failure of a place; the last one makes the copy leave it.
+
+        The connections that break at one moment count once.
+
+        :param began: when its request began, by the clock.
+        """
         if place.is_source and len(self._places) == 1:
             return
         with self._lock:
-            place.failures += 1
             lasting = not retry.may_pass(error.code)
+            if began < place.failed_at and not lasting:
+                return
+            place.failed_at = self._clock()
+            place.failures += 1
             if place.failures < _MOST_FAILURES and not lasting:
                 LOG.info("Reading %s failed: %s", place, error.message)
                 return

@@ -32,6 +32,7 @@ from image_replicator.worker import data_source
 from image_replicator.worker import worker
 
 DATA = os.urandom(50_000) + bytes(50_000)
+SIZE = len(DATA)
 
 
 class DataSourceTestCase(base.WorkerTestCase):
@@ -175,6 +176,28 @@ class TestDataSource(DataSourceTestCase):
         for _each in range(3):
             self.read()
         self.assertEqual((6, 2), self.asked())
+
+    def test_what_breaks_at_one_moment_counts_once(self) -> None:
+        def part(handler: glances.Handler) -> None:
+            first, last = self.wanted(handler)
+            headers = self.headers(
+                b"x" * (last + 1 - first), first, last, SIZE
+            )
+            del headers[compression.HEADER]
+            handler.answer(206, DATA[first : first + 10], headers)
+
+        self.gateway.on("GET", "file", part)
+        begun = [self.data.begin(first, 40_000) for first in range(5)]
+        self.now += 1
+        for each in begun:
+            self.assertRaises(
+                exception.TransferError,
+                lambda each=each: b"".join(iter(lambda: each.read(1000), b"")),
+            )
+            each.close()
+        self.gateway.on("GET", "file", self.gateway.behave)
+        self.read()
+        self.assertEqual((6, 0), self.asked())
 
     def test_data_that_breaks_off_is_counted(self) -> None:
         self.gateway.on(
