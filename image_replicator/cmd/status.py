@@ -30,6 +30,7 @@ from image_replicator import exception
 from image_replicator import identity
 from image_replicator import policy
 from image_replicator.cmd import delegation_check
+from image_replicator.cmd import gateway_check
 from image_replicator.conf import checking
 from image_replicator.conf import loading
 from image_replicator.conf import service_auth
@@ -126,6 +127,16 @@ class Checks(upgradecheck.UpgradeCommands):
             )
         return delegation_check.result(self._conf, keystone)
 
+    def _check_gateways(self) -> upgradecheck.Result:
+        """Check that each gateway answers."""
+        keystone = self._keystone
+        if keystone is None:
+            return upgradecheck.Result(
+                upgradecheck.Code.FAILURE,
+                "Not checked, as the configuration cannot work.",
+            )
+        return gateway_check.result(self._conf, keystone)
+
     @functools.cached_property
     def _keystone(self) -> identity.Identity | None:
         """Return Keystone; None if the configuration cannot work.
@@ -150,6 +161,7 @@ class Checks(upgradecheck.UpgradeCommands):
         ("Service credentials", _check_service_auth),
         ("Keystone", _check_keystone),
         ("Delegation", _check_delegation),
+        ("Gateways", _check_gateways),
     )
 
 

@@ -20,6 +20,7 @@ import sqlalchemy
 from oslo_config import cfg
 
 from image_replicator import exception
+from image_replicator.conf import region
 
 BAD_REFERENCE: Final = (
     "holds a '$' that names no option; where a '$' is meant, write '$$'"
@@ -37,8 +38,11 @@ _DRIVERS: Final = {
 def check(conf: cfg.ConfigOpts) -> None:
     """Check every value, so that a wrong one is found at the start.
 
+    The options of regions are registered here, as the files name them.
+
     :raises ConfigurationError: if an option is wrong; the message names it.
     """
+    region.register(conf)
     _check_values(conf)
     _check_streams(conf)
     _check_intervals(conf)

@@ -22,7 +22,6 @@ from oslo_log import log as logging
 from image_replicator import conf as ir_conf
 from image_replicator import exception
 from image_replicator.conf import checking
-from image_replicator.conf import region
 
 PROJECT: Final = "image-replicator"
 DEFAULT_CONFIG_FILE: Final = "/etc/image-replicator/image-replicator.conf"
@@ -67,7 +66,6 @@ def load(
         )
     except UNREADABLE as error:
         raise exception.ConfigurationError(str(error)) from error
-    region.register(conf)
     checking.check(conf)
     return conf
 

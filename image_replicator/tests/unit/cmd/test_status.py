@@ -26,6 +26,7 @@ from image_replicator.cmd import manage
 from image_replicator.cmd import status
 from image_replicator.conf import loading
 from image_replicator.db import stores
+from image_replicator.tests.unit import glances
 from image_replicator.tests.unit import keystones
 from image_replicator.tests.unit.cmd import base
 
@@ -37,6 +38,7 @@ CHECKS = [
     "Service credentials",
     "Keystone",
     "Delegation",
+    "Gateways",
 ]
 
 SUCCESS, WARNING, FAILURE = 0, 1, 2
@@ -81,7 +83,7 @@ class StatusTestCase(base.CommandTestCase):
         self.assertEqual(result, code)
         failing = {check}
         if check == "Service credentials":
-            failing |= {"Keystone", "Delegation"}
+            failing |= {"Keystone", "Delegation", "Gateways"}
         for name in CHECKS:
             self.assertEqual(
                 result if name in failing else SUCCESS, found[name][0], name
@@ -173,6 +175,38 @@ class TestStatus(StatusTestCase):
         policy.write_text("image_replicator:jobs:show: [unclosed")
         self.configure(oslo_policy={"policy_file": policy})
         self.assert_found("Policy", FAILURE, "[oslo_policy] policy_file")
+
+    def _gateway(self) -> glances.FakeGlance:
+        """Return a gateway that the catalogue has for ``ot1``."""
+        gateway = self.useFixture(glances.FakeGlance())
+        gateway.on("GET", "healthcheck", glances.saying(200, b"OK"))
+        self.keystone.gateways = {"ot1": gateway.url}
+        return gateway
+
+    def test_a_gateway_that_answers(self) -> None:
+        gateway = self._gateway()
+        self.assertEqual(SUCCESS, self.check()[0])
+        self.assertEqual(1, gateway.count("GET", "healthcheck"))
+        self.assertNotIn("X-Auth-Token", gateway.requests[0].headers)
+
+    def test_a_gateway_that_does_not(self) -> None:
+        gateway = self._gateway()
+        gateway.on("GET", "healthcheck", glances.saying(503))
+        self.assert_found("Gateways", WARNING, "ot1", gateway.url, "503")
+        gateway.on("GET", "healthcheck", glances.hanging_up)
+        self.assert_found("Gateways", WARNING, "ot1", "does not answer")
+
+    def test_a_gateway_of_the_configuration_takes_its_place(self) -> None:
+        self._gateway()
+        url = "http://127.0.0.1:1"
+        self.configure(**{"region:ot1": {"data_endpoint": url}})
+        self.assert_found("Gateways", WARNING, "ot1", url)
+
+    def test_a_gateway_that_cannot_be(self) -> None:
+        self.configure(**{"region:ot1": {"data_endpoint": "ftp://ot1"}})
+        code, found = self.check()
+        self.assertEqual(FAILURE, code)
+        self.assertIn("data_endpoint", found["Configuration"][1])
 
     def test_no_credentials(self) -> None:
         self.configure(service_auth={"auth_type": None})
