@@ -13,6 +13,7 @@
 """A proxy that simulates the distance between two regions."""
 
 import asyncio
+import errno
 import socket
 import time
 from typing import Any
@@ -127,7 +128,9 @@ class TestDistance(testtools.TestCase):
 
     def test_it_cuts(self) -> None:
         port = self._lay(mean_bytes_to_cut=0.001)
-        self.assertRaises(ConnectionResetError, self._converse, port, b"hello")
+        error = self.assertRaises(OSError, self._converse, port, b"hello")
+        # The reset may come before the client has shut its side down.
+        self.assertIn(error.errno, (errno.ECONNRESET, errno.ENOTCONN))
 
     def test_an_upstream_that_is_not_there(self) -> None:
         port = self._lay()
