@@ -101,6 +101,7 @@ class Access:
         self._session = session
         self._readers = readers
         self._trustee = trustee
+        self._further: list[user_auth.TrustAuth] = []
 
     @property
     def is_user_s(self) -> bool:
@@ -136,6 +137,7 @@ class Access:
     ) -> service.UserRight | None:
         if replica.trust_id and replica.tenant_id:
             trust = user_auth.TrustAuth(self._trustee, replica.trust_id)
+            self._further.append(trust)
             return service.UserRight(trust, replica.tenant_id)
         if replica.tenant_id == job.destination_tenant_id:
             return self._rights.get(Side.DESTINATION)
@@ -190,6 +192,7 @@ class Access:
                 if not trust.is_gone:
                     with contextlib.suppress(ksa_exc.ClientException):
                         trust.renew(self._session)
+        trusts += self._further
         return {trust.trust_id for trust in trusts if trust.is_gone}
 
 
