@@ -35,6 +35,13 @@ _FIRST_PIECE: Final = 2 * _MEBIBYTE
 #: go on at the same time.
 _SINGLE_AHEAD: Final = 4 * _MEBIBYTE
 
+#: The latency in seconds below which a source is near, and the most bytes of
+#: an image from there that are in memory. They last for longer than a gigabit
+#: link takes to bring the next ones; its readers are faster than the upload,
+#: and would fill any window without use.
+_NEAR: Final = 0.1
+_NEAR_WINDOW: Final = 24 * _MEBIBYTE
+
 #: A piece takes this many times as long to read as to wait for.
 _READING_PER_WAITING: Final = 3
 
@@ -198,7 +205,7 @@ class Pieces:
         piece.single = False
         self.taken = piece.stored
         size = self.next_size(streams) + int(self._rate * self.latency)
-        most = max(0, self._given + self._window() - piece.stored)
+        most = max(0, self._given + self._room() - piece.stored)
         self.taken = piece.end = min(
             self._size, piece.stored + min(size, most)
         )
@@ -224,10 +231,17 @@ class Pieces:
         if not size:
             # No piece is left: the reader that is woken ends.
             return self.has_room_for_single()
-        return self.taken - self._given + size <= self._window()
+        return self.taken - self._given + size <= self._room()
+
+    def _room(self) -> int:
+        """Return the most bytes that are in memory."""
+        window = self._window()
+        if 0 < self.latency < _NEAR:
+            return min(window, _NEAR_WINDOW)
+        return window
 
     def _single_ahead(self) -> int:
-        return min(_SINGLE_AHEAD, self._window())
+        return min(_SINGLE_AHEAD, self._room())
 
     def next_size(self, streams: int) -> int:
         """Return the size of the next piece in bytes.
@@ -241,7 +255,7 @@ class Pieces:
         left = self._size - self.taken
         size = int(self._rate * self.latency * _READING_PER_WAITING)
         size = size or _FIRST_PIECE
-        window = self._window()
+        window = self._room()
         most = min(window // streams, -(-left // streams))
         size = max(_LEAST_PIECE, min(size, most))
         if self._begun < streams:

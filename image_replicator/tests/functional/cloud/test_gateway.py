@@ -196,7 +196,8 @@ class TestFaults(GatewayTestCase):
         self.destination.release()
         self.assert_copied(job_id)
         self.assertEqual(1, self.job_row(job_id).claim_number)
-        self.assertEqual(2, self.gateway.log().count("Reading image"))
+        # The request that its end broke off may be sent twice.
+        self.assertIn(self.gateway.log().count("Reading image"), (2, 3))
 
     def test_it_is_halted(self) -> None:
         job_id = self.come_to_the_middle(transfer={"read_timeout": 1})
