@@ -12,7 +12,6 @@
 
 """One image to many tenants of a far region, asked for at once."""
 
-import datetime
 import functools
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from devcloud.bench.measure import take_turns
 from devcloud.bench.stage import BenchError
 from devcloud.bench.stage import DESTINATION
 from devcloud.bench.stage import finished_at
+from devcloud.bench.stage import seconds_at
 from devcloud.bench.stage import SOURCE
 from devcloud.bench.stage import Stage
 from image_replicator.jobs import Job
@@ -39,25 +39,24 @@ WITHOUT = "without them"
 CARRIED = "bytes over the link / image"
 
 _TENANTS = 8
-_ROUND_TRIP = 0.08  # seconds
 _USER = "many"
 
 
 def run(stage: Stage) -> None:
     """Copy an image to all tenants, with nearest sources and without."""
     size = stage.options.wan_size
-    names = _new_tenants(stage)
+    tenants = _new_tenants(stage)
     with (
         databases.glances_on_server(stage) as server,
         wan_link.laid(stage) as link,
     ):
-        link.take_shape(wan_link.shape(stage, _ROUND_TRIP))
+        link.take_shape(wan_link.shape(stage, wan_link.ROUND_TRIP))
         case = stage.new_case("fanout", f"{_TENANTS} tenants, {size} MiB")
         case.notes.append(f"Both Glances have their databases on {server}.")
         image = copies.make_image(stage, size * MIB)
         subjects: dict[str, Callable[[], Sample]] = {
             name: functools.partial(
-                _copy, stage, image, link, names, nearest_source=enabled
+                _copy, stage, image, link, tenants, nearest_source=enabled
             )
             for name, enabled in ((WITH, True), (WITHOUT, False))
         }
@@ -74,13 +73,13 @@ def run(stage: Stage) -> None:
 
 
 def _new_tenants(stage: Stage) -> dict[str, str]:
-    """Make projects of one user, if they are not there; return their ids."""
+    """Make projects of one user; return their names by id."""
     cloud = stage.running
     names = [f"{_USER}-{number}" for number in range(_TENANTS)]
     for name in names:
         cloud.create_project(name)
     cloud.create_user(_USER, dict.fromkeys([*names, "source"], "member"))
-    return {name: cloud.project_id(name) for name in names}
+    return {cloud.project_id(name): name for name in names}
 
 
 def _copy(
@@ -110,7 +109,7 @@ def _copy(
         jobs = _asked(stage, image, tenants)
         first = min(job.started_at for job in jobs if job.started_at)
         sample = {
-            "first begun, s": _seconds_at(first) - begin,
+            "first begun, s": seconds_at(first) - begin,
             "s": max(finished_at(job) for job in jobs) - begin,
             CARRIED: (link.carried() - carried) / image.size,
             "first ended, s": min(map(finished_at, jobs)) - begin,
@@ -133,9 +132,7 @@ def _asked(
         "/jobs",
         json={
             "image_id": image.id,
-            "destinations": [
-                {"tenant_id": tenant} for tenant in tenants.values()
-            ],
+            "destinations": [{"tenant_id": tenant} for tenant in tenants],
         },
         headers={"OpenStack-API-Version": "image-replicator 1.2"},
     )
@@ -144,16 +141,10 @@ def _asked(
     return [stage.await_copy(job["job_id"]) for job in answer.json()["jobs"]]
 
 
-def _seconds_at(moment: datetime.datetime) -> float:
-    """Return a time of the database as time.time() counts it."""
-    return moment.replace(tzinfo=datetime.UTC).timestamp()
-
-
 def _discard(stage: Stage, tenants: dict[str, str], jobs: list[Job]) -> None:
     """Delete the copies that jobs made."""
-    names = {tenant: name for name, tenant in tenants.items()}
     for job in jobs:
-        project = names[job.destination_tenant_id]
+        project = tenants[job.destination_tenant_id]
         images = stage.running.images(DESTINATION, _USER, project)
         assert job.destination_image_id
         images.delete(job.destination_image_id)

@@ -28,7 +28,6 @@ from devcloud.bench.stage import Stage
 FIRST = "the first copy"
 LATER = "the next copy"
 
-_ROUND_TRIP = 0.08  # seconds
 _AIM = Aim(1.15, at_most=True)
 _SECTION = "[keystone_authtoken]\n"
 
@@ -40,9 +39,9 @@ def run(stage: Stage) -> None:
         case = stage.new_case("first", f"LAN, {size} MiB")
         _measure(stage, case, copies.Ways(stage), size)
         with wan_link.laid(stage) as link:
-            link.take_shape(wan_link.shape(stage, _ROUND_TRIP))
+            link.take_shape(wan_link.shape(stage, wan_link.ROUND_TRIP))
             size = stage.options.first_far_size
-            name = f"{_ROUND_TRIP * 1e3:g} ms, {size} MiB"
+            name = f"{wan_link.ROUND_TRIP * 1e3:g} ms, {size} MiB"
             case = stage.new_case("first", name)
             _measure(stage, case, copies.Ways(stage, link.url), size)
 

@@ -27,9 +27,6 @@ from devcloud.bench import usage
 from devcloud.bench.copies import GIB
 from devcloud.bench.copies import MIB
 from devcloud.bench.lan import POLL_INTERVAL
-from devcloud.bench.measure import Aim
-from devcloud.bench.measure import Case
-from devcloud.bench.measure import Ratio
 from devcloud.bench.measure import Sample
 from devcloud.bench.measure import take_turns
 from devcloud.bench.stage import reconfigured
@@ -40,15 +37,13 @@ from devcloud.distance import Shape
 WITH = "with the gateway"
 WITHOUT = "without it"
 
-_ROUND_TRIP = 0.08  # seconds
-
 #: A raw disk: of each four MiB, one has data that shrinks to a half.
 _EACH = 4
 
 
 def run(stage: Stage) -> None:
     """Copy random data, and a raw disk, from an S3 store."""
-    shape = wan_link.shape(stage, _ROUND_TRIP)
+    shape = wan_link.shape(stage, wan_link.ROUND_TRIP)
     with _store_without_ranges(stage), wan_link.laid(stage) as link:
         link.take_shape(shape)
         near = stage.running.new_gateway(SOURCE)
@@ -108,7 +103,7 @@ def _compare(
                 _copy, stage, image, None, None
             )
         take_turns(case, subjects, options.pairs, stage.say)
-        case.ratios.append(_over_link(case, image, shape, most))
+        case.ratios.append(wan_link.over_link(case, WITH, image, shape, most))
         if without:
             case.compare(WITHOUT, WITH, "s")
         copies.delete_image(stage, image)
@@ -141,15 +136,3 @@ def _copy(
             sample["gateway, peak MiB"] = usage.peak_mebibytes(near.pid)
     copies.delete_image(stage, small)
     return sample
-
-
-def _over_link(
-    case: Case, image: copies.Image, shape: Shape, most: float
-) -> Ratio:
-    """Compare with the time that the link takes for the image's size."""
-    at_best = image.size / shape.link_rate
-    return Ratio(
-        f"{WITH} / the link's time for its size, s",
-        [seconds / at_best for seconds in case.series[WITH, "s"]],
-        Aim(most, at_most=True),
-    )

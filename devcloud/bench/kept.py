@@ -12,6 +12,7 @@
 
 """Copies over a link to a Glance behind a proxy that keeps connections."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 
@@ -22,14 +23,11 @@ from devcloud.bench import link as wan_link
 from devcloud.bench.copies import MIB
 from devcloud.bench.lan import POLL_INTERVAL
 from devcloud.bench.lan import warm_up
-from devcloud.bench.measure import Aim
-from devcloud.bench.measure import Ratio
 from devcloud.bench.measure import Sample
 from devcloud.bench.measure import take_turns
 from devcloud.bench.stage import SOURCE
 from devcloud.bench.stage import Stage
 
-_ROUND_TRIP = 0.08  # seconds
 _UWSGI = "uWSGI itself"
 _FRONTS: dict[str, Callable[[], fronts.Front]] = {
     "HAProxy": fronts.HAProxy,
@@ -39,40 +37,26 @@ _FRONTS: dict[str, Callable[[], fronts.Front]] = {
 
 def run(stage: Stage) -> None:
     """Copy an image from a Glance without a proxy, and with each."""
-    shape = wan_link.shape(stage, _ROUND_TRIP)
+    shape = wan_link.shape(stage, wan_link.ROUND_TRIP)
     size = stage.options.wan_size
     image = copies.make_image(stage, size * MIB)
     case = stage.new_case("kept", f"80 ms, {size} MiB")
     glance_port = stage.running.glances[SOURCE].server.port
-    started: list[fronts.Front] = []
-    links: dict[str, wan_link.Link] = {}
-    try:
-        links[_UWSGI] = wan_link.Link(stage)
+    with contextlib.ExitStack() as stack:
+        ports = {_UWSGI: glance_port}
         for name, new in _FRONTS.items():
-            front = new()
-            front.setUp()
-            started.append(front)
+            front = stack.enter_context(new())
             front.connect_to(glance_port)
-            links[name] = wan_link.Link(stage, front.port)
+            ports[name] = front.port
         subjects: dict[str, Callable[[], Sample]] = {}
-        for name, link in links.items():
+        for name, port in ports.items():
+            link = wan_link.Link(stage, port)
+            stack.callback(link.close)
             link.take_shape(shape)
             subjects[name] = functools.partial(_copy, stage, image, link)
         take_turns(case, subjects, stage.options.pairs, stage.say)
-    finally:
-        for link in links.values():
-            link.close()
-        for front in started:
-            front.cleanUp()
-    at_best = image.size / shape.link_rate
-    for name in links:
-        case.ratios.append(
-            Ratio(
-                f"{name}: ours / the link's time, s",
-                [taken / at_best for taken in case.series[name, "s"]],
-                Aim(1.1, at_most=True),
-            )
-        )
+    for name in subjects:
+        case.ratios.append(wan_link.over_link(case, name, image, shape, 1.1))
     copies.delete_image(stage, image)
 
 

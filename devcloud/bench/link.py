@@ -26,11 +26,16 @@ from devcloud.bench import catalogue
 from devcloud.bench import copies
 from devcloud.bench import relay
 from devcloud.bench import usage
+from devcloud.bench.measure import Aim
+from devcloud.bench.measure import Case
 from devcloud.bench.measure import Ratio
 from devcloud.bench.stage import SOURCE
 from devcloud.bench.stage import Stage
 from devcloud.distance import MEGABIT
 from devcloud.distance import Shape
+
+#: Seconds of the round trip for which the aims are.
+ROUND_TRIP = 0.08
 
 _LOOKS = 3  # at the link
 _REQUESTS = 5  # to measure the round trip
@@ -115,6 +120,25 @@ def shape(stage: Stage, round_trip: float) -> Shape:
         round_trip,
         stage.options.rate * MEGABIT,
         stage.options.link_rate * MEGABIT,
+    )
+
+
+def over_link(
+    case: Case,
+    subject: str,
+    image: copies.Image,
+    shape: Shape,
+    most: float,
+) -> Ratio:
+    """Compare a subject with the time that a link takes for an image's size.
+
+    :param most: the aim
+    """
+    at_best = image.size / shape.link_rate
+    return Ratio(
+        f"{subject} / the link's time for its size, s",
+        [seconds / at_best for seconds in case.series[subject, "s"]],
+        Aim(most, at_most=True),
     )
 
 

@@ -207,7 +207,12 @@ def reconfigured(
 def finished_at(job: Job) -> float:
     """Return the time at which a job ended, as time.time() counts it."""
     assert job.finished_at
-    return job.finished_at.replace(tzinfo=datetime.UTC).timestamp()
+    return seconds_at(job.finished_at)
+
+
+def seconds_at(moment: datetime.datetime) -> float:
+    """Return a time of the database as time.time() counts it."""
+    return moment.replace(tzinfo=datetime.UTC).timestamp()
 
 
 def _store_parent(options: argparse.Namespace) -> pathlib.Path:

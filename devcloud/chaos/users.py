@@ -127,15 +127,7 @@ class Users:
         with self._lock:
             self.asks += asks
         who = wish.source % _ASKING
-        if plan.is_of_1_2(wish.source):
-            self._ask(asks, who, *_order(asks))
-        else:
-            (ask,) = asks
-            body = {
-                "image_id": ask.source.image_id,
-                "tenant_id_dst": ask.tenant_id,
-            }
-            self._ask(asks, who, body, {})
+        self._ask(asks, who, *_order(asks, plan.is_of_1_2(wish.source)))
         first = asks[0]
         if wish.cancel_after is not None and first.job_id:
             self._stopped.wait(wish.cancel_after)
@@ -216,11 +208,14 @@ class Users:
 
 
 def _order(
-    asks: Sequence[outcome.Ask],
+    asks: Sequence[outcome.Ask], is_of_1_2: bool
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the body and the headers of a request in version 1.2."""
+    """Return the body and the headers of a request for copies."""
     image_id = asks[0].source.image_id
     tenants = [ask.tenant_id for ask in asks]
+    if not is_of_1_2:
+        (tenant,) = tenants
+        return {"image_id": image_id, "tenant_id_dst": tenant}, {}
     body = {
         "image_id": image_id,
         "destinations": [{"tenant_id": tenant} for tenant in tenants],
