@@ -223,7 +223,8 @@ class TestFailover(NearestTestCase):
 
         self.near.on("GET", "file", stop)
         self.run_copy()
-        self.assertEqual(len(DATA) // 4, self.first_bytes()[0])
+        # Several readers may go on, in any order; none reads a byte before.
+        self.assertEqual(len(DATA) // 4, min(self.first_bytes()))
         self.assertIn("it sends only", self.logger.output)
 
     def test_other_sizes_are_refused(self) -> None:
