@@ -22,6 +22,7 @@ from oslo_config import cfg
 
 from image_replicator import authority
 from image_replicator import exception
+from image_replicator import images
 from image_replicator import jobs
 from image_replicator import nearness
 from image_replicator.api import admission
@@ -221,13 +222,8 @@ class Ordering:
         self, call: resource.Call[None], plan: admission.Plan
     ) -> nearness.Replica:
         """Return the image that the bytes of a copy would come from."""
-        image, context = plan.known_image, call.context
-        content = nearness.Content(
-            region_id=self._region,
-            image_id=image["id"],
-            algorithm=image.get("os_hash_algo"),
-            value=image.get("os_hash_value"),
-        )
+        context = call.context
+        content = images.content(self._region, plan.known_image)
         reach = nearness.Reach(
             source_tenant_id=call.tenant_id,
             destination_tenant_id=plan.wanted.tenant_id,

@@ -14,17 +14,14 @@
 
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Final
 
 from keystoneauth1 import exceptions as ksa_exc
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
 from image_replicator import identity
-from image_replicator.conf import region as conf_region
-
-#: The path at which a gateway tells that it is up.
-_HEALTH: Final = "/healthcheck"
+from image_replicator.gateway import application
+from image_replicator.images import clients
 
 
 def result(
@@ -65,18 +62,15 @@ def _gateways(
     """
     catalogue = keystone.catalogue
     for region in sorted(catalogue.image_regions()):
-        url = conf_region.data_endpoint(conf, region) or catalogue.data_url(
-            region
-        )
-        if url:
-            yield region, url.rstrip("/")
+        if url := clients.gateway_url(conf, catalogue, region):
+            yield region, url
 
 
 def _problem(keystone: identity.Identity, url: str) -> str | None:
     """Return what is wrong with a gateway; None if it answers."""
     try:
         reply = keystone.session.get(
-            url + _HEALTH,
+            url + application.HEALTH,
             authenticated=False,
             raise_exc=False,
             redirect=False,

@@ -119,23 +119,26 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def _check_delegation(self) -> upgradecheck.Result:
         """Check what copies with users' rights need."""
-        keystone = self._keystone
-        if keystone is None:
-            return upgradecheck.Result(
-                upgradecheck.Code.FAILURE,
-                "Not checked, as the configuration cannot work.",
-            )
-        return delegation_check.result(self._conf, keystone)
+        return self._result_with_keystone(delegation_check.result)
 
     def _check_gateways(self) -> upgradecheck.Result:
         """Check that each gateway answers."""
+        return self._result_with_keystone(gateway_check.result)
+
+    def _result_with_keystone(
+        self,
+        check: Callable[
+            [cfg.ConfigOpts, identity.Identity], upgradecheck.Result
+        ],
+    ) -> upgradecheck.Result:
+        """Run a check that asks Keystone, if the configuration can work."""
         keystone = self._keystone
         if keystone is None:
             return upgradecheck.Result(
                 upgradecheck.Code.FAILURE,
                 "Not checked, as the configuration cannot work.",
             )
-        return gateway_check.result(self._conf, keystone)
+        return check(self._conf, keystone)
 
     @functools.cached_property
     def _keystone(self) -> identity.Identity | None:

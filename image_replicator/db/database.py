@@ -29,6 +29,7 @@ from oslo_db import exception as db_exc
 from oslo_db import options as db_options
 from oslo_db.sqlalchemy import enginefacade
 from oslo_log import log as logging
+from sqlalchemy import orm
 from sqlalchemy import pool
 from sqlalchemy.dialects import plugins
 
@@ -138,6 +139,32 @@ class Database:
             self._facade.writer.connection.using(self._context) as connection,
         ):
             yield connection
+
+    @errors.retry_on_deadlock
+    def put(
+        self,
+        model: type[orm.DeclarativeBase],
+        key: Mapping[str, Any],
+        values: Mapping[str, Any],
+    ) -> None:
+        """Update a row, or insert it if there is none.
+
+        If another process inserts it at the same time, its values stay.
+
+        :param key: the columns of the primary key.
+        :param values: the other columns.
+        """
+        with self.writer() as connection:
+            written = connection.execute(
+                sa.update(model).filter_by(**key).values(values)
+            )
+            if written.rowcount:
+                return
+        with (
+            contextlib.suppress(db_exc.DBDuplicateEntry),
+            self.writer() as connection,
+        ):
+            connection.execute(sa.insert(model).values(**key, **values))
 
 
 def _facade(conf: cfg.ConfigOpts, options: dict[str, Any]) -> Any:

@@ -40,6 +40,10 @@ _COLUMNS: Final = (
 )
 
 
+#: The most trusts of a user that are looked at for a job.
+_MOST_USABLE: Final = 128
+
+
 def _is_needed_by(trust_column: Any) -> sa.Exists:
     return (
         sa.exists()
@@ -84,6 +88,30 @@ class Delegations:
             )
         )
         return _delegation(rows[0]) if rows else None
+
+    def usable(self, user_id: str | None) -> dict[str, str]:
+        """Return a user's trusts that have not expired, by project.
+
+        Of several for a project, and of very many, they are those that were
+        used last.
+
+        :param user_id: None for no trusts.
+        """
+        if user_id is None:
+            return {}
+        rows = self._database.read(
+            sa.select(_known.project_id, _known.trust_id)
+            .where(
+                _known.user_id == user_id,
+                sa.or_(
+                    _known.expires_at.is_(None),
+                    _known.expires_at > times.utcnow(),
+                ),
+            )
+            .order_by(_known.used_at.desc())
+            .limit(_MOST_USABLE)
+        )
+        return {row.project_id: row.trust_id for row in reversed(rows)}
 
     @errors.retry_on_deadlock
     def add(

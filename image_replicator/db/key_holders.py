@@ -20,10 +20,8 @@ from typing import Final
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from oslo_db import exception as db_exc
 
 from image_replicator.db import database
-from image_replicator.db import errors
 from image_replicator.db import models
 from image_replicator.db import times
 
@@ -46,32 +44,19 @@ class KeyHolders:
     def __init__(self, database: database.Database) -> None:
         self._database = database
 
-    @errors.retry_on_deadlock
     def record(self, host: str, fingerprints: Sequence[str]) -> None:
         """Record the keys that a node has now.
 
         :param fingerprints: the primary key's first.
         """
-        values = {
-            "fingerprints": "\n".join(fingerprints),
-            "seen_at": times.utcnow(),
-        }
-        with self._database.writer() as connection:
-            written = connection.execute(
-                sa.update(models.KeyHolder)
-                .where(_holders.host == host)
-                .values(values)
-            )
-            if written.rowcount:
-                return
-        try:
-            with self._database.writer() as connection:
-                connection.execute(
-                    sa.insert(models.KeyHolder).values(host=host, **values)
-                )
-        except db_exc.DBDuplicateEntry:
-            # Another process of the node was first.
-            return
+        self._database.put(
+            models.KeyHolder,
+            {"host": host},
+            {
+                "fingerprints": "\n".join(fingerprints),
+                "seen_at": times.utcnow(),
+            },
+        )
 
     def seen(self, seconds: float) -> list[KeyHolder]:
         """Return the nodes that recorded their keys recently.

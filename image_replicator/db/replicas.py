@@ -12,7 +12,6 @@
 
 """The store of finished copies that another copy can read from."""
 
-from collections.abc import Iterable
 from typing import Any
 from typing import Final
 
@@ -20,9 +19,9 @@ import sqlalchemy as sa
 from oslo_config import cfg
 
 from image_replicator.db import database
+from image_replicator.db import delegations
 from image_replicator.db import models
 from image_replicator.db import routes
-from image_replicator.db import times
 from image_replicator.jobs import JobStatus
 from image_replicator.nearness import Choice
 from image_replicator.nearness import Content
@@ -31,10 +30,8 @@ from image_replicator.nearness import Reach
 from image_replicator.nearness import Replica
 
 _jobs: Final = models.Job.__table__.c
-_trusts: Final = models.Delegation.__table__.c
 
-#: The most trusts of a user, and the most copies, that are looked at.
-_MOST_TRUSTS: Final = 128
+#: The most copies that are looked at.
 _MOST_COPIES: Final = 64
 
 
@@ -47,10 +44,12 @@ class Replicas:
     def __init__(
         self,
         database: database.Database,
+        delegations: delegations.Delegations,
         routes: routes.Routes,
         options: cfg.ConfigOpts.GroupAttr,
     ) -> None:
         self._database = database
+        self._delegations = delegations
         self._routes = routes
         self._enabled: bool = options.nearest_source
 
@@ -86,7 +85,7 @@ class Replicas:
         and the copies of any image with the same data in the destination
         tenant.
         """
-        trusts = usable_trusts(self._database, reach)
+        trusts = self._delegations.usable(reach.user_id)
         verified = (
             _jobs.status == JobStatus.REPLICATED,
             _jobs.verification_source == content.value,
@@ -115,8 +114,8 @@ class Replicas:
                         ),
                     ),
                 )
-        source = (content.region_id, content.image_id)
-        return [found[key] for key in found if key != source]
+        found.pop((content.region_id, content.image_id), None)
+        return list(found.values())
 
 
 def _copies(*where: sa.ColumnElement[bool]) -> sa.Select[Any]:
@@ -130,32 +129,3 @@ def _copies(*where: sa.ColumnElement[bool]) -> sa.Select[Any]:
         .order_by(_jobs.finished_at.desc())
         .limit(_MOST_COPIES)
     )
-
-
-def usable_trusts(database: database.Database, reach: Reach) -> dict[str, str]:
-    """Return the trusts of a user that have not expired, by project.
-
-    They are the last ones that the user gave, if there are many.
-    """
-    if reach.user_id is None:
-        return {}
-    rows = database.read(
-        sa.select(_trusts.project_id, _trusts.trust_id)
-        .where(
-            _trusts.user_id == reach.user_id,
-            sa.or_(
-                _trusts.expires_at.is_(None),
-                _trusts.expires_at > times.utcnow(),
-            ),
-        )
-        .order_by(_trusts.used_at.desc())
-        .limit(_MOST_TRUSTS)
-    )
-    return _first_of_each((row.project_id, row.trust_id) for row in rows)
-
-
-def _first_of_each(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    first: dict[str, str] = {}
-    for key, value in pairs:
-        first.setdefault(key, value)
-    return first

@@ -12,14 +12,11 @@
 
 """The store of the ways between regions, as workers measured them."""
 
-from typing import Any
 from typing import Final
 
 import sqlalchemy as sa
-from oslo_db import exception as db_exc
 
 from image_replicator.db import database
-from image_replicator.db import errors
 from image_replicator.db import models
 from image_replicator.db import times
 from image_replicator.nearness import Route
@@ -64,7 +61,6 @@ class Routes:
             for row in rows
         }
 
-    @errors.retry_on_deadlock
     def record(self, destination: str, source: str, measured: Route) -> None:
         """Record a measurement; an earlier one counts as well.
 
@@ -72,36 +68,21 @@ class Routes:
         :param source: the region that was read from.
         """
         known = self.to(destination).get(source, measured)
-        values: dict[str, Any] = {
-            "latency": min(
-                measured.latency, _slowly(known.latency, measured.latency)
-            ),
-            "rate": max(measured.rate, _slowly(known.rate, measured.rate)),
-            "streams": measured.streams,
-            "measured_at": times.utcnow(),
-        }
-        where = (
-            _routes.destination_region_id == destination,
-            _routes.source_region_id == source,
+        self._database.put(
+            models.Route,
+            {
+                "destination_region_id": destination,
+                "source_region_id": source,
+            },
+            {
+                "latency": min(
+                    measured.latency, _slowly(known.latency, measured.latency)
+                ),
+                "rate": max(measured.rate, _slowly(known.rate, measured.rate)),
+                "streams": measured.streams,
+                "measured_at": times.utcnow(),
+            },
         )
-        with self._database.writer() as connection:
-            written = connection.execute(
-                sa.update(models.Route).where(*where).values(values)
-            )
-            if written.rowcount:
-                return
-        try:
-            with self._database.writer() as connection:
-                connection.execute(
-                    sa.insert(models.Route).values(
-                        destination_region_id=destination,
-                        source_region_id=source,
-                        **values,
-                    )
-                )
-        except db_exc.DBDuplicateEntry:
-            # Another worker was first; its measurement serves as well.
-            return
 
 
 def _slowly(known: float, measured: float) -> float:

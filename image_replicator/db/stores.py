@@ -77,6 +77,7 @@ def open_stores(
     opened = database.Database(conf)
     published = published or events.Events((events.log_change_of_job,))
     regions = tuple(conf.worker.destination_regions) or None
+    trusts = delegations.Delegations(opened)
     ways = routes.Routes(opened)
     return Stores(
         database=opened,
@@ -84,11 +85,11 @@ def open_stores(
         queue=work_queue.WorkQueue(opened, published, conf),
         owned=owned_jobs.OwnedJobs(opened, published, conf.worker.lease_time),
         leftovers=leftovers.Leftovers(opened, regions),
-        delegations=delegations.Delegations(opened),
+        delegations=trusts,
         authorities=authorities.Authorities(opened),
         key_holders=key_holders.KeyHolders(opened),
         idempotency_keys=idempotency.IdempotencyKeys(opened),
-        replicas=replicas.Replicas(opened, ways, conf.transfer),
+        replicas=replicas.Replicas(opened, trusts, ways, conf.transfer),
         routes=ways,
         workers=workers.WorkerRegistry(opened),
     )

@@ -28,9 +28,9 @@ from oslo_log import log as logging
 
 from image_replicator.db import authorities
 from image_replicator.db import database
+from image_replicator.db import delegations
 from image_replicator.db import errors
 from image_replicator.db import models
-from image_replicator.db import replicas
 from image_replicator.db import routes
 from image_replicator.db import statements
 from image_replicator.db import times
@@ -68,6 +68,7 @@ class Waiting:
     ) -> None:
         self._database = database
         self._authorities = authorities.Authorities(database)
+        self._delegations = delegations.Delegations(database)
         self._routes = routes.Routes(database)
         self._longest: float = (
             options.nearest_source_wait if options.nearest_source else 0.0
@@ -95,7 +96,11 @@ class Waiting:
         if not running:
             return False
         wait = self._decide(row)
-        return wait is not None and self._write(row, wait)
+        if wait is None:
+            return False
+        self._write(row, wait)
+        # A job that another worker has claimed is not claimed again either.
+        return True
 
     def _decide(self, row: sa.Row[Any]) -> Wait | None:
         ways = self._routes.to(row.destination_region_id)
@@ -113,11 +118,11 @@ class Waiting:
         if right is None:
             return set()
         reach = right.reach(row.source_tenant_id, row.destination_tenant_id)
-        trusts = replicas.usable_trusts(self._database, reach)
+        trusts = self._delegations.usable(reach.user_id)
         return {*reach.own_tenants, *trusts}
 
     def _rivals(self, row: sa.Row[Any]) -> list[Rival]:
-        """Return the other jobs, unless this one has waited for too long."""
+        """Return the other jobs; none if this one has waited for too long."""
         found = self._database.read(
             sa.select(
                 _jobs.id,
@@ -139,6 +144,9 @@ class Waiting:
                 ),
             )
         )
+        waited = _seconds(found[0].now, row.waiting_since) if found else 0.0
+        if waited >= self._longest:
+            return []
         return [
             Rival(
                 job_id=each.id,
@@ -149,11 +157,10 @@ class Waiting:
                 age=_seconds(each.now, each.started_at),
             )
             for each in found
-            if _seconds(each.now, row.waiting_since) < self._longest
         ]
 
     @errors.retry_on_deadlock
-    def _write(self, row: sa.Row[Any], wait: Wait) -> bool:
+    def _write(self, row: sa.Row[Any], wait: Wait) -> None:
         """Write that the job waits, if no worker has claimed it since."""
         with self._database.writer() as connection:
             written = statements.update(
@@ -175,8 +182,6 @@ class Waiting:
                 wait.job_id,
                 row.destination_region_id,
             )
-        # A job that another worker has claimed is not claimed again either.
-        return True
 
 
 def _seconds(now: Any, since: Any) -> float:

@@ -24,6 +24,8 @@ from typing import Final
 
 from oslo_utils import uuidutils
 
+from image_replicator import nearness
+
 #: An image, as Glance shows it in JSON.
 Image = dict[str, Any]
 
@@ -58,6 +60,16 @@ def image_of_data(path: str) -> str | None:
     if found is None or not uuidutils.is_uuid_like(found[1]):
         return None
     return found[1].lower()
+
+
+def content(region_id: str, image: Image) -> nearness.Content:
+    """Return the data of an image, as its image service shows it."""
+    return nearness.Content(
+        region_id=region_id,
+        image_id=image["id"],
+        algorithm=image.get("os_hash_algo"),
+        value=image.get("os_hash_value"),
+    )
 
 
 def beginning(chunks: Iterable[bytes], size: int) -> bytes:

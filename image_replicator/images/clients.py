@@ -28,6 +28,20 @@ from image_replicator.images import service as image_service
 LOG = logging.getLogger(__name__)
 
 
+def gateway_url(
+    conf: cfg.ConfigOpts, catalogue: catalogue.Catalogue, region: str
+) -> str | None:
+    """Return the URL of a region's gateway; None if the region has none.
+
+    :raises keystoneauth1.exceptions.ClientException: if only the catalogue can
+        tell, and Keystone returns none.
+    """
+    url = conf_region.data_endpoint(conf, region)
+    if url is None:
+        url = catalogue.data_url(region)
+    return url and url.rstrip("/")
+
+
 class ImageClients:
     """Creates the clients of image services.
 
@@ -90,13 +104,12 @@ class ImageClients:
 
         :returns: None if the region has no gateway.
         """
-        url = conf_region.data_endpoint(self._conf, region_id)
-        if url is None:
-            try:
-                url = self._catalogue.data_url(region_id)
-            except ksa_exc.ClientException as error:
-                # The image service itself is asked for next, and tells it.
-                LOG.info("No gateway is known: %s", error)
+        try:
+            url = gateway_url(self._conf, self._catalogue, region_id)
+        except ksa_exc.ClientException as error:
+            # The image service itself is asked for next, and tells it.
+            LOG.info("No gateway is known: %s", error)
+            return None
         if url is None:
             return None
         service = image_service.ImageService(
@@ -105,6 +118,6 @@ class ImageClients:
             self._catalogue,
             Side.SOURCE,
             user,
-            url.rstrip("/"),
+            url,
         )
         return image_client.ImageClient(service, self._timeouts)

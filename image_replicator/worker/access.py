@@ -58,7 +58,7 @@ NO_RIGHT: Final = frozenset(
 
 
 #: Seconds that a service may be silent where others have the data as well.
-_PATIENCE: Final = 10.0
+PATIENCE: Final = 10.0
 
 
 class Readers(NamedTuple):
@@ -251,7 +251,7 @@ class AccessControl:
     ) -> Readers:
         return Readers(
             self._clients.client(
-                region, Side.SOURCE, session, right, _PATIENCE
+                region, Side.SOURCE, session, right, PATIENCE
             ),
             self._clients.gateway(region, session, right),
         )

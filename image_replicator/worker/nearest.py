@@ -38,9 +38,6 @@ LOG = logging.getLogger(__name__)
 #: The most copies beside the source image that are used.
 _MOST_REPLICAS: Final = 4
 
-#: Seconds that an image service may take to show a copy.
-_PATIENCE: Final = 10.0
-
 #: The least bytes of an image whose copy tells the rate of a way.
 _TELLING: Final = 16 * units.Mi
 
@@ -74,14 +71,8 @@ class NearestSource:
         :raises DBError: if the database cannot be used.
         """
         alone = job.attempts % 2 == 0
-        content = nearness.Content(
-            region_id=job.source_region_id,
-            image_id=job.source_image_id,
-            algorithm=image.get("os_hash_algo"),
-            value=image.get("os_hash_value"),
-        )
         found = self._replicas.choose(
-            content,
+            images.content(job.source_region_id, image),
             None if alone or not image["size"] else right.reach(job),
             job.destination_region_id,
         )
@@ -183,7 +174,7 @@ class _Check:
         with self._lock:
             if self._passed:
                 return
-            shown = self._service.show(self._replica.image_id, _PATIENCE)
+            shown = self._service.show(self._replica.image_id, access.PATIENCE)
             if not present.has_data_of(self._image, shown):
                 raise exception.TransferError(
                     ErrorCode.SOURCE_NOT_ACTIVE,
