@@ -57,8 +57,9 @@ keep the source's image service from its other work.
         min=units.Mi,
         help="""
 Bytes of one image that streams may read ahead of the upload, in memory; less
-while several copies share ``[worker] buffer_size``. Raise it for links so
-long and fat that copies do not fill them.
+while several copies share ``[worker] buffer_size``, and 24 MiB at most where
+the first byte of a piece comes within 0.1 seconds. Raise it for links so long
+and fat that copies do not fill them.
 """,
     ),
     cfg.IntOpt(
