@@ -129,14 +129,9 @@ class Transfer:
         return self._stream.bytes_copied if self._stream else 0
 
     @property
-    def read_from(self) -> nearness.Replica:
-        """The image that the bytes come from, as far as is known."""
-        if self._source_data:
-            return self._source_data.read_from
-        return nearness.Replica(
-            region_id=self.job.source_region_id,
-            image_id=self.job.source_image_id,
-        )
+    def read_from(self) -> nearness.Replica | None:
+        """The image that the bytes come from; None before it is chosen."""
+        return self._source_data.read_from if self._source_data else None
 
     def smoothed_rate(self) -> int | None:
         """Return bytes per second; to be called in regular intervals."""
@@ -212,16 +207,18 @@ class Transfer:
         data = self._stream = self._new_stream(
             image, source.hashers, functools.partial(right.confirm, image)
         )
+        places = self._source_data
+        assert places  # nosec B101: set with the stream
         try:
             # The first bytes are on their way while the image is created.
             data.start()
             self._check_stop()
             new.remove_earlier()
-            image_id = new.create(carried, self.read_from)
+            image_id = new.create(carried, places.read_from)
             began = time.monotonic()
             self._upload(image_id, data)
             seconds = time.monotonic() - began
-            self._record_way(data, seconds)
+            self._record_way(places, data, seconds)
         finally:
             data.close()
         self._check_stop()
@@ -238,7 +235,7 @@ class Transfer:
         new.complete(image, carried, image_id)
         self._check_stop()
         rate = round(image["size"] / seconds) if image["size"] else None
-        return outcome.Replicated(evidence, rate, self.read_from)
+        return outcome.Replicated(evidence, rate, places.read_from)
 
     def _present(
         self, image: images.Image, new: new_image.NewImage
@@ -315,15 +312,19 @@ class Transfer:
             hashers=hashers,
         )
 
-    def _record_way(self, data: stream.ImageStream, seconds: float) -> None:
+    def _record_way(
+        self,
+        places: data_source.DataSource,
+        data: stream.ImageStream,
+        seconds: float,
+    ) -> None:
         """Record how fast the bytes came, for later copies."""
-        assert self._source_data  # nosec B101: set with the stream
         way = nearness.Route(
             latency=data.latency,
             rate=self.job.image_size / seconds,
             streams=data.streams,
         )
-        self._sources.record(self.job, self._source_data, way)
+        self._sources.record(self.job, places, way)
 
     def _upload(self, image_id: str, data: stream.ImageStream) -> None:
         upload.upload(

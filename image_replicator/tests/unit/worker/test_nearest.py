@@ -149,6 +149,18 @@ class TestNearest(NearestTestCase):
         )
         self.assertIn("reading image " + REPLICA, self.logger.output)
 
+    def test_nothing_is_said_before_the_choice(self) -> None:
+        """Other jobs decide by it whether to wait for this one."""
+        self.assertIsNone(self.copy.read_from)
+        self.stores.owned.record_progress(
+            self.claimed, 0, None, self.copy.read_from
+        )
+        row = self.stores.jobs.get(self.job.id)
+        self.assertIsNone(row.read_region_id)
+        self.run_copy()
+        assert self.copy.read_from
+        self.assertEqual("ot3", self.copy.read_from.region_id)
+
     def test_one_that_cannot_be_used_is_left_out(self) -> None:
         image = self.near.images[REPLICA]
         for changes in (

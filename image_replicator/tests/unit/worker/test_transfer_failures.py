@@ -295,13 +295,15 @@ class TestLostAnswer(test_transfer.TransferTestCase):
         )
         data.start()
         self.addCleanup(data.close)
+        read_from = self.copy.read_from
+        assert read_from
         image_id = new_image.NewImage(
             self.job,
             self.claimed,
             self.stores.owned,
             self.copy._call,
             self.copy._destination,
-        ).create({}, self.copy.read_from)
+        ).create({}, read_from)
         self.assertRaises(
             exception.TransferError,
             upload.upload,
